@@ -1,0 +1,91 @@
+"""The predictions that layers are compared with: iterative families and anchors."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import baselines
+from workbench.agreement.config import AgreementConfig
+from workbench.agreement.similarity import sim_e
+from workbench.baselines import BASELINES, Prefixes
+from workbench.batch import RegressionBatch
+
+_CONVERGED = 1 - 1e-9
+"""SimE with the last step from which on an algorithm is said to have converged."""
+
+RIDGES = tuple(10.0 ** (power / 5) for power in range(-15, 16))
+ONE_STEP_SIZES = tuple(round(0.05 * i, 2) for i in range(1, 40))
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One iterative algorithm on the scored prompts and positions.
+
+    Attributes:
+        steps: Numbers of steps, up to convergence.
+        predictions: After each of them.
+        options: The conventions that were used.
+    """
+
+    steps: tuple[int, ...]
+    predictions: Float[Tensor, "step batch context"]
+    options: dict[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """Everything that needs no model.
+
+    Attributes:
+        families: Iterative algorithms by registry name.
+        anchors: Single predictors by name: zero, ols, gd_1 and, with noise, bayes.
+        ridges: Predictions of ridge regression at each of `RIDGES`.
+        one_step_size: Tuned step size of the anchor gd_1, relative to 1 / lambda_max.
+    """
+
+    families: dict[str, Family]
+    anchors: dict[str, Float[Tensor, "batch context"]]
+    ridges: Float[Tensor, "strength batch context"]
+    one_step_size: float
+
+
+def references(batch: RegressionBatch, scored: slice, bayes_ridge: float, config: AgreementConfig) -> References:
+    """All reference predictions at the scored context positions.
+
+    Args:
+        batch: Scored prompts.
+        scored: Context positions.
+        bayes_ridge: Ridge strength of the Bayes predictor; 0 where it is least squares.
+        config: Conventions.
+    """
+    prefixes = Prefixes.of(batch.xs, batch.ys)
+    ys = prefixes.ys[:, scored]
+    size, one_step = _tuned_step(prefixes, ys, scored)
+    anchors = {name: baselines.predict(name, prefixes)[:, scored] for name in ("zero", "ols")}
+    anchors["gd_1"] = one_step
+    if bayes_ridge > 0:
+        anchors["bayes"] = baselines.predict("ridge", prefixes, ridge=bayes_ridge)[:, scored]
+    families = {name: _family(name, prefixes, ys, scored, config) for name in BASELINES if BASELINES[name].iterative}
+    ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])
+    return References(families, anchors, ridges, size)
+
+
+def _tuned_step(prefixes: Prefixes, ys: Tensor, scored: slice) -> tuple[float, Tensor]:
+    """The step size, relative to 1 / lambda_max, with which one step errs least, and its predictions."""
+    candidates = [
+        baselines.predict("gd", prefixes, steps=[1], relative_step_size=size)[0][:, scored] for size in ONE_STEP_SIZES
+    ]
+    errors = torch.stack([((c - ys) ** 2).mean() for c in candidates])
+    best = int(errors.argmin())
+    return ONE_STEP_SIZES[best], candidates[best]
+
+
+def _family(name: str, prefixes: Prefixes, ys: Tensor, scored: slice, config: AgreementConfig) -> Family:
+    options = config.options(name)
+    steps = BASELINES[name].steps
+    predictions = baselines.predict(name, prefixes, steps=steps, **options)[..., scored]
+    nearness = torch.stack([sim_e(p, predictions[-1], ys) for p in predictions]).nan_to_num(1.0)
+    n_kept = int((nearness >= _CONVERGED).int().argmax()) + 1
+    return Family(steps[:n_kept], predictions[:n_kept], options)

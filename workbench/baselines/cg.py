@@ -1,0 +1,49 @@
+"""Conjugate gradient on S_i w = m_i, from zero."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.baselines.record import Baseline, Prefixes, Weights
+
+_CONVERGED = 1e-14
+"""Residual norm, relative to that of m_i, from which on the iterate stays: beyond it 0/0 looms."""
+
+
+def weights(prefixes: Prefixes, steps: Int[Tensor, " step"]) -> Weights:
+    """The iterates after k steps, for all prefixes at once.
+
+    Run in the eigenbasis of S_i, where a product with S_i is elementwise: conjugate gradient commutes with
+    rotations. It ends after as many steps as S_i has distinct non-zero eigenvalues.
+    """
+    values, target = prefixes.eigenvalues, prefixes.moment_in_basis
+    w, residual = torch.zeros_like(target), target
+    direction, size = target, _dot(target, target)
+    enough = size * _CONVERGED**2
+    iterates = [w]
+    for _ in range(int(steps.max()) if len(steps) else 0):
+        going = size > enough
+        curved = values * direction
+        length = torch.where(going, size / _dot(direction, curved), 0.0)
+        w = w + length[..., None] * direction
+        residual = residual - length[..., None] * curved
+        new_size = _dot(residual, residual)
+        growth = torch.where(going, new_size / size, 0.0)
+        direction = residual + growth[..., None] * direction
+        size = torch.where(going, new_size, 0.0)
+        iterates.append(w)
+    return prefixes.from_basis(torch.stack(iterates)[steps])
+
+
+def _dot(a: Float[Tensor, "batch context eigen"], b: Float[Tensor, "batch context eigen"]) -> Tensor:
+    return (a * b).sum(-1)
+
+
+CG = Baseline(
+    name="cg",
+    label="Conjugate gradient",
+    source="Hestenes and Stiefel 1952; compared in Fu et al. 2024, arXiv:2310.17086, appendix",
+    weights=weights,
+    steps=tuple(range(41)),
+    color="#7570b3",
+)

@@ -1,0 +1,21 @@
+"""The switches of the one model class: each a registry of records, one file per switch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.models.kinds.attention import ATTENTIONS
+from workbench.models.kinds.layouts import LAYOUTS
+from workbench.models.kinds.mlps import MLPS
+from workbench.models.kinds.norms import NORMS
+from workbench.models.kinds.outputs import OUTPUTS
+from workbench.models.kinds.positions import POSITIONS
+
+SWITCHES: Mapping[str, Mapping[str, Any]] = {
+    "attention": ATTENTIONS,
+    "positions": POSITIONS,
+    "norm": NORMS,
+    "mlp": MLPS,
+    "layout": LAYOUTS,
+    "output": OUTPUTS,
+}
+"""Registry of each switch, under the name of its field in the model config."""

@@ -1,0 +1,90 @@
+"""How (x, y) examples become a sequence of vectors.
+
+In every layout, position 2i holds what example i is asked with and position 2i + 1 holds its answer, so that the
+prediction of y_i is read at 2i.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.registry import by_name
+
+Inputs = Float[Tensor, "batch context d_input"]
+Labels = Float[Tensor, "batch context"]
+Sequence = Float[Tensor, "batch pos d_token"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One prompt layout.
+
+    Attributes:
+        name: Registry name.
+        label: Name for people.
+        source: Where it is defined.
+        extra_width: Width of a token minus ``d_input``.
+        encode: From inputs and labels to vectors ``[batch 2*context d_token]``.
+        paired: Whether an answer position holds the whole example (x_i, y_i). Then query i sees the examples
+            before i and itself but no other query, and stands where example i would stand.
+    """
+
+    name: str
+    label: str
+    source: str
+    extra_width: int
+    encode: Callable[[Inputs, Labels], Sequence]
+    paired: bool
+
+
+def interleaved(xs: Inputs, ys: Labels) -> Sequence:
+    """x_i as (x_i, 0), y_i as (0, y_i)."""
+    return _alternate(F.pad(xs, (0, 1)), F.pad(ys[..., None], (xs.shape[-1], 0)))
+
+
+def interleaved_shared(xs: Inputs, ys: Labels) -> Sequence:
+    """x_i as itself, y_i in coordinate 0 of a vector of the same width."""
+    return _alternate(xs, F.pad(ys[..., None], (0, xs.shape[-1] - 1)))
+
+
+def pairs(xs: Inputs, ys: Labels) -> Sequence:
+    """Query i as (x_i, 0), example i as (x_i, y_i)."""
+    return _alternate(F.pad(xs, (0, 1)), torch.cat([xs, ys[..., None]], -1))
+
+
+def _alternate(asked: Tensor, answered: Tensor) -> Sequence:
+    both = torch.stack([asked, answered], 2)
+    return rearrange(both, "batch context pair d_token -> batch (context pair) d_token", pair=2)
+
+
+LAYOUTS = by_name(
+    Layout(
+        name="interleaved",
+        label="x and y tokens in turn",
+        source="Akyurek et al. 2023, arXiv:2211.15661, section 2",
+        extra_width=1,
+        encode=interleaved,
+        paired=False,
+    ),
+    Layout(
+        name="interleaved_shared",
+        label="x and y tokens in turn, y in x's first coordinate",
+        source="Garg et al. 2022, arXiv:2208.01066, released code",
+        extra_width=0,
+        encode=interleaved_shared,
+        paired=False,
+    ),
+    Layout(
+        name="pairs",
+        label="one (x, y) token per example, and a query",
+        source="von Oswald et al. 2023, arXiv:2212.07677, section 2",
+        extra_width=1,
+        encode=pairs,
+        paired=True,
+    ),
+)

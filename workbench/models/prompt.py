@@ -1,0 +1,72 @@
+"""From a batch to the model's input: positions, who sees whom, and where predictions are read."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.models.config import TransformerConfig
+from workbench.models.kinds.layouts import LAYOUTS, Layout
+
+
+@dataclass(frozen=True)
+class PromptPlan:
+    """Everything about a sequence that does not depend on its data.
+
+    A causal sequence holds question and answer of every example and is read at every question. One without the
+    causal mask holds the earlier examples and one question, the last, and is read there alone.
+    """
+
+    layout: Layout
+    causal: bool
+    query_in_keys: bool
+
+    def encode(self, xs: Tensor, ys: Tensor) -> Float[Tensor, "batch pos d_token"]:
+        """The sequence of vectors for these examples; the last y never enters a sequence without causal mask."""
+        tokens = self.layout.encode(xs, ys)
+        if self.causal:
+            return tokens
+        if self.layout.paired:
+            return torch.cat([tokens[:, 1:-1:2], tokens[:, -2:-1]], 1)
+        return tokens[:, :-1]
+
+    def n_positions(self, n_context: int) -> int:
+        """Length of the sequence for ``n_context`` examples."""
+        if self.causal:
+            return 2 * n_context
+        return n_context if self.layout.paired else 2 * n_context - 1
+
+    def positions(self, n_positions: int) -> Int[Tensor, " pos"]:
+        """Position ids: a paired query shares the id of the example that it asks for."""
+        order = torch.arange(n_positions)
+        return order // 2 if self.layout.paired and self.causal else order
+
+    def visible(self, n_positions: int) -> Bool[Tensor, "query key"]:
+        """True where the query may attend to the key."""
+        order = torch.arange(n_positions)
+        query, key = order[:, None], order[None, :]
+        is_query_token = self._is_query(order)
+        if not self.causal:
+            seen = torch.ones(n_positions, n_positions, dtype=torch.bool)
+        else:
+            seen = key <= query
+            if self.layout.paired:
+                seen = seen & (~is_query_token[None, :] | (key == query))
+        if not self.query_in_keys:
+            seen = seen & ~is_query_token[None, :]
+        return seen
+
+    def read_positions(self, n_positions: int) -> Int[Tensor, " scored"]:
+        """Where predictions are read, one for each of the last ``scored`` examples."""
+        return torch.arange(0, n_positions, 2) if self.causal else torch.tensor([n_positions - 1])
+
+    def _is_query(self, order: Tensor) -> Bool[Tensor, " pos"]:
+        if not self.layout.paired:
+            return torch.zeros_like(order, dtype=torch.bool)
+        return order % 2 == 0 if self.causal else order == len(order) - 1
+
+
+def plan_of(config: TransformerConfig) -> PromptPlan:
+    """The plan that a model config asks for."""
+    return PromptPlan(LAYOUTS[config.layout], config.causal, config.query_in_keys)

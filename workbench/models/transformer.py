@@ -1,0 +1,362 @@
+"""The one model class: a decoder-only transformer on TransformerLens, for every experiment."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens import ActivationCache, FactoredMatrix, HookedRootModule
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.hook_points import HookPoint
+
+from workbench.batch import Batch, RegressionBatch, TokenBatch
+from workbench.errors import InputError
+from workbench.models.config import TransformerConfig
+from workbench.models.kinds import LAYOUTS, NORMS, OUTPUTS, POSITIONS
+from workbench.models.layers import Attention, Block, build_norm, initialise, linear, tie
+from workbench.models.prompt import plan_of
+from workbench.registry import unknown
+
+
+class Transformer(HookedRootModule):
+    """A transformer over vectors or tokens, with the classic hook names and exact decompositions.
+
+    Where nobody watches scores or pattern, softmax attention runs through ``scaled_dot_product_attention``;
+    otherwise, and inside ``exact()``, it runs explicitly. Both agree to rounding.
+
+    Attributes:
+        config: What it is made of, with the task's shapes filled in.
+        cfg: The same for TransformerLens's tools.
+    """
+
+    def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
+        """Build and initialise.
+
+        Args:
+            config: Must hold the shapes that the task fixes: see ``TransformerConfig.shaped``.
+            generator: Source of the initial weights; seed 0 if not given.
+
+        Raises:
+            InputError: If a shape is missing.
+        """
+        super().__init__()
+        self.config = config
+        self.plan = plan_of(config)
+        self.n_ctx = self._length()
+        self.embed = self._read_in()
+        self.hook_embed = HookPoint()
+        if POSITIONS[config.positions].table:
+            self.positions = nn.utils.skip_init(nn.Embedding, self.n_ctx, config.d_model)
+            self.hook_pos_embed = HookPoint()
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.ln_final = build_norm(config)
+        self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output == "scalar")
+        self.register_buffer("position_ids", self.plan.positions(self.n_ctx), persistent=False)
+        self.register_buffer("visible", self.plan.visible(self.n_ctx), persistent=False)
+        if config.tied_layers:
+            tie(self.blocks)
+        initialise(self, config, generator or torch.Generator().manual_seed(0))
+        self.setup()
+
+    def _length(self) -> int:
+        config = self.config
+        if config.n_ctx is not None:
+            return config.n_ctx
+        if config.n_context is None:
+            raise InputError("model.n_ctx must be given where the task gives no n_context; got None.")
+        return self.plan.n_positions(config.n_context)
+
+    def _read_in(self) -> nn.Module:
+        config = self.config
+        if config.input == "tokens":
+            if config.d_vocab is None:
+                raise InputError("model.d_vocab must be given for token input; got None.")
+            return nn.utils.skip_init(nn.Embedding, config.d_vocab, config.d_model)
+        if config.d_input is None:
+            raise InputError("model.d_input must be given for continuous input; got None.")
+        width = config.d_input + LAYOUTS[config.layout].extra_width
+        return linear(width, config.d_model, bias=config.bias)
+
+    @property
+    def d_out(self) -> int:
+        """Numbers per position of the output."""
+        if not OUTPUTS[self.config.output].over_vocabulary:
+            return 1
+        if self.config.d_vocab is None:
+            raise InputError("model.d_vocab must be given for output 'logits'; got None.")
+        return self.config.d_vocab
+
+    # Running
+
+    def forward(
+        self, prompt: Tensor, *, start_at_layer: int | None = None, stop_at_layer: int | None = None
+    ) -> Float[Tensor, "batch pos _"]:
+        """The output at every position, or the residual stream if stopped early.
+
+        Args:
+            prompt: Vectors ``[batch pos d_token]`` or token ids ``[batch pos]``; the residual stream
+                ``[batch pos d_model]`` if ``start_at_layer`` is given.
+            start_at_layer: Skip everything before this block, 0-based; negative counts from the end.
+            stop_at_layer: Return the stream that this block would read; None runs to the output.
+
+        Raises:
+            InputError: If the prompt has the wrong rank or width, or is longer than the model.
+        """
+        first = 0 if start_at_layer is None else start_at_layer
+        stream = self._embedded(prompt) if start_at_layer is None else prompt
+        n_positions = self._checked_length(stream)
+        positions = self.position_ids[:n_positions]
+        visible = self.visible[:n_positions, :n_positions]
+        if not self.plan.causal and n_positions != self.n_ctx:
+            visible = self.plan.visible(n_positions).to(stream.device)
+        for block in self.blocks[slice(first, stop_at_layer)]:
+            stream = block(stream, positions, visible)
+        if stop_at_layer is not None:
+            return stream
+        return self.unembed(self.ln_final(stream))
+
+    def _embedded(self, prompt: Tensor) -> Tensor:
+        self._check_prompt(prompt)
+        stream = self.hook_embed(self.embed(prompt))
+        if POSITIONS[self.config.positions].table:
+            n_positions = self._checked_length(stream)
+            table = self.positions(self.position_ids[:n_positions])
+            stream = stream + self.hook_pos_embed(table.expand_as(stream))
+        return stream
+
+    def _check_prompt(self, prompt: Tensor) -> None:
+        if self.config.input == "tokens":
+            if prompt.ndim != 2 or prompt.is_floating_point():
+                raise InputError(
+                    f"prompt must be token ids [batch pos]; got {prompt.dtype} of shape {tuple(prompt.shape)}."
+                )
+            return
+        width = self.embed.in_features
+        if prompt.ndim != 3 or prompt.shape[-1] != width:
+            raise InputError(
+                f"prompt must be vectors [batch pos {width}]; got shape {tuple(prompt.shape)}. Use model.encode."
+            )
+
+    def _checked_length(self, stream: Tensor) -> int:
+        n_positions = stream.shape[1]
+        if n_positions > self.n_ctx:
+            raise InputError(f"prompt must have at most {self.n_ctx} positions; got {n_positions}. Raise n_ctx.")
+        return n_positions
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The model's input for a batch: vectors ``[batch pos d_token]`` or token ids ``[batch pos]``."""
+        if isinstance(batch, TokenBatch):
+            return batch.tokens
+        return self.plan.encode(batch.xs, batch.ys)
+
+    def read_out(self, output: Float[Tensor, "batch pos one"]) -> Float[Tensor, "batch scored"]:
+        """Predictions of the last ``scored`` labels: all of them for a causal model, else the last one."""
+        read_at = self.plan.read_positions(output.shape[1]).to(output.device)
+        return output[:, read_at, 0]
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """Predictions ``[batch context]`` of every label from the examples before it; logits for tokens."""
+        if isinstance(batch, TokenBatch):
+            return self(self.encode(batch))
+        if self.plan.causal:
+            return self.read_out(self(self.encode(batch)))
+        return torch.cat([self._predict_last(batch.prefix(n + 1)) for n in range(batch.n_context)], 1)
+
+    def _predict_last(self, batch: RegressionBatch) -> Float[Tensor, "batch one"]:
+        return self.read_out(self(self.encode(batch)))
+
+    # Watching
+
+    @contextmanager
+    def exact(self) -> Iterator["Transformer"]:
+        """Run attention explicitly inside, watched or not: for second derivatives and patch comparisons."""
+        attentions = [block.attn for block in self.blocks if isinstance(block.attn, Attention)]
+        before = [attention.exact for attention in attentions]
+        try:
+            for attention in attentions:
+                attention.exact = True
+            yield self
+        finally:
+            for attention, was in zip(attentions, before, strict=True):
+                attention.exact = was
+
+    def run_with_cache(self, *args: Any, names_filter: Any = None, **kwargs: Any) -> tuple[Tensor, ActivationCache]:
+        """Output and TransformerLens's ``ActivationCache`` of the named activations.
+
+        Raises:
+            InputError: If ``names_filter`` is an unknown hook name or lets nothing through.
+        """
+        names_filter = self._checked_filter(names_filter)
+        output, cache = super().run_with_cache(*args, names_filter=names_filter, **kwargs)
+        return output, ActivationCache(cache, self, has_batch_dim=not kwargs.get("remove_batch_dim", False))
+
+    def _checked_filter(self, names_filter: Any) -> Any:
+        if names_filter is None:
+            return None
+        if isinstance(names_filter, str):
+            names_filter = [names_filter]
+        if callable(names_filter):
+            names_filter = [name for name in self.hook_dict if names_filter(name)]
+        names = list(names_filter)
+        for name in names:
+            self._check_hook(name)
+        if not names:
+            raise InputError(f"names_filter must let a hook through; got none of {', '.join(self.hook_dict)}.")
+        return names
+
+    def _check_hook(self, name: str) -> None:
+        if name not in self.hook_dict:
+            raise InputError(unknown("hook", name, self.hook_dict))
+
+    @contextmanager
+    def hooks(
+        self, fwd_hooks: Sequence[Any] = (), bwd_hooks: Sequence[Any] = (), **kwargs: Any
+    ) -> Iterator["Transformer"]:
+        """TransformerLens's temporary hooks.
+
+        Raises:
+            InputError: If a hook name is unknown.
+        """
+        for name, _ in [*fwd_hooks, *bwd_hooks]:
+            if isinstance(name, str):
+                self._check_hook(name)
+        with super().hooks(fwd_hooks=list(fwd_hooks), bwd_hooks=list(bwd_hooks), **kwargs):
+            yield self
+
+    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        """TransformerLens's lasting hook.
+
+        Raises:
+            InputError: If the hook name is unknown.
+        """
+        if isinstance(name, str):
+            self._check_hook(name)
+        super().add_hook(name, *args, **kwargs)
+
+    # TransformerLens's model protocol: what ActivationCache, patching and FactoredMatrix tools ask for
+
+    @property
+    def cfg(self) -> TransformerBridgeConfig:
+        """TransformerLens's view of the config; ``d_vocab`` is the width of the output."""
+        config = self.config
+        return TransformerBridgeConfig(
+            d_model=config.d_model,
+            d_head=config.head_width,
+            n_layers=config.n_layers,
+            n_ctx=self.n_ctx,
+            n_heads=config.n_heads,
+            d_mlp=config.mlp_width,
+            d_vocab=self.d_out,
+            d_vocab_out=self.d_out,
+            act_fn="relu" if config.mlp == "relu" else "gelu",
+            attn_only=config.mlp == "none",
+            normalization_type=NORMS[config.norm].lens_name,
+            positional_embedding_type="rotary" if config.positions == "rotary" else "standard",
+            attention_dir="causal" if config.causal else "bidirectional",
+            model_name="mesascope",
+            device=str(self.unembed.weight.device),
+            dtype=self.unembed.weight.dtype,
+        )
+
+    @property
+    def n_params(self) -> int:
+        """Trainable numbers, tied ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _stacked(self, sublayer: str, name: str) -> Tensor:
+        return torch.stack([getattr(getattr(block, sublayer), name) for block in self.blocks])
+
+    @property
+    def W_Q(self) -> Float[Tensor, "layer head d_model d_head"]:
+        """Query weights of all layers."""
+        return self._stacked("attn", "W_Q")
+
+    @property
+    def W_K(self) -> Float[Tensor, "layer head d_model d_head"]:
+        """Key weights of all layers."""
+        return self._stacked("attn", "W_K")
+
+    @property
+    def W_V(self) -> Float[Tensor, "layer head d_model d_head"]:
+        """Value weights of all layers."""
+        return self._stacked("attn", "W_V")
+
+    @property
+    def W_O(self) -> Float[Tensor, "layer head d_head d_model"]:
+        """Output weights of all layers."""
+        return self._stacked("attn", "W_O")
+
+    @property
+    def W_in(self) -> Float[Tensor, "layer d_model d_mlp"]:
+        """MLP input weights of all layers."""
+        return self._stacked("mlp", "W_in")
+
+    @property
+    def W_out(self) -> Float[Tensor, "layer d_mlp d_model"]:
+        """MLP output weights of all layers."""
+        return self._stacked("mlp", "W_out")
+
+    @property
+    def QK(self) -> FactoredMatrix:
+        """W_Q W_K^T of every head, factored."""
+        return FactoredMatrix(self.W_Q, self.W_K.mT)
+
+    @property
+    def OV(self) -> FactoredMatrix:
+        """W_V W_O of every head, factored."""
+        return FactoredMatrix(self.W_V, self.W_O)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_out"]:
+        """Read-out weights, a view of the parameter."""
+        return self.unembed.weight.T
+
+    @property
+    def b_U(self) -> Float[Tensor, " d_out"]:
+        """Read-out bias, zero without biases."""
+        bias = self.unembed.bias
+        return bias if bias is not None else self.unembed.weight.new_zeros(self.d_out)
+
+    @property
+    def W_E(self) -> Float[Tensor, "d_token d_model"]:
+        """Read-in weights, a view of the parameter."""
+        return self.embed.weight if isinstance(self.embed, nn.Embedding) else self.embed.weight.T
+
+    def accumulated_bias(
+        self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True
+    ) -> Float[Tensor, " d_model"]:
+        """Sum of the output biases of all blocks before ``layer``; with ``mlp_input`` also its attention's."""
+        total = self.unembed.weight.new_zeros(self.config.d_model)
+        for block in self.blocks[:layer]:
+            total = total + block.attn.b_O
+            if include_mlp_biases and block.has_mlp:
+                total = total + block.mlp.b_out
+        return total + self.blocks[layer].attn.b_O if mlp_input else total
+
+    def tokens_to_residual_directions(self, tokens: Any) -> Tensor:
+        """The read-out direction of each output index: ``W_U[:, tokens]`` with ``d_model`` last."""
+        index = torch.as_tensor(tokens, device=self.unembed.weight.device)
+        return self.W_U.T[index]
+
+    def tl_parameters(self) -> dict[str, Tensor]:
+        """All weights under TransformerLens's names and shapes."""
+        table = {"embed.W_E": self.W_E, "unembed.W_U": self.W_U, "unembed.b_U": self.b_U}
+        if POSITIONS[self.config.positions].table:
+            table["pos_embed.W_pos"] = self.positions.weight
+        for layer, block in enumerate(self.blocks):
+            for name in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"):
+                table[f"blocks.{layer}.attn.{name}"] = getattr(block.attn, name)
+            for name in ("W_in", "b_in", "W_out", "b_out") if block.has_mlp else ():
+                table[f"blocks.{layer}.mlp.{name}"] = getattr(block.mlp, name)
+        return table
+
+    def to_tokens(self, prompt: Tensor, **_: Any) -> Tensor:
+        """The prompt itself: there is no tokenizer."""
+        return prompt
+
+    def to_single_token(self, token: int) -> int:
+        """The output index itself: there is no tokenizer."""
+        return int(token)

@@ -1,0 +1,423 @@
+"""The run folder: the only module that knows the file names inside one.
+
+    config.json      resolved config, canonical JSON; reproduces the run
+    env.json         versions, command, machine, and the sha256 of config.json
+    status.json      state, process, heartbeat, step, last error
+    metrics.jsonl    one line per logged step
+    claim.json       who trains it now
+    checkpoints/step-00001000/{model.safetensors, train_state.pt, MANIFEST.json}
+    results/<analysis>/<key>.{json,safetensors}
+    report.html
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from workbench.configs import canonical_json, digest
+from workbench.errors import InputError
+from workbench.files import (
+    TEMPORARY,
+    file_sha256,
+    json_line,
+    read_json,
+    read_json_lines,
+    read_object,
+    sweep,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_STEP = re.compile(r"step-(\d{8,})\Z")
+_WEIGHTS, _STATE, _MANIFEST = "model.safetensors", "train_state.pt", "MANIFEST.json"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run is doing.
+
+    Attributes:
+        state: ``running``, ``finished``, ``stopped`` (asked to), ``failed``, or ``killed`` (running by its own
+            word, but its process is gone).
+        step: Updates done.
+        n_steps: Updates in all.
+        heartbeat: Unix time of the last sign of life.
+        error: Last error in one line, or None.
+        pid: Process that wrote this.
+        pid_started: Start time of that process, so that a recycled pid is not taken for it.
+    """
+
+    state: str
+    step: int
+    n_steps: int
+    heartbeat: float
+    error: str | None = None
+    pid: int | None = None
+    pid_started: float | None = None
+
+
+class RunFolder:
+    """One run on disk. Every write is atomic; everything read is checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    # Making and opening
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any], env: Mapping[str, Any]) -> "RunFolder":
+        """A new run, complete or not there at all.
+
+        Raises:
+            InputError: If the name is not a run name or the folder exists.
+        """
+        check_name(path.name)
+        if path.exists():
+            raise InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+        except OSError as error:
+            raise InputError(f"{path} must be writable; {error.strerror}.") from error
+        (unfinished / "checkpoints").mkdir()
+        (unfinished / "results").mkdir()
+        write_bytes(unfinished / "config.json", (canonical_json(config) + "\n").encode())
+        write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
+        os.rename(unfinished, path)
+        sync_folder(path.parent)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run.
+
+        Raises:
+            InputError: If there is none; the message lists the runs beside it.
+        """
+        if not (path / "config.json").is_file():
+            known = ", ".join(run_names(path.parent)) or "none"
+            raise InputError(f"no run at {path}; known in {path.parent}: {known}.")
+        return cls(path)
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config as written.
+
+        Raises:
+            InputError: If it does not match the checksum in env.json.
+        """
+        config = read_object(self.path / "config.json")
+        if digest(config) != self.env().get("config_sha256"):
+            raise InputError(
+                f"{self.path / 'config.json'} must match its checksum in env.json; it was changed or damaged."
+            )
+        return config
+
+    def env(self) -> dict[str, Any]:
+        """Versions, command and machine at creation."""
+        return read_json(self.path / "env.json")
+
+    # Status and claim
+
+    def write_status(self, state: str, step: int, n_steps: int, error: str | None = None) -> None:
+        """Replace the status; this process signs it."""
+        me = psutil.Process()
+        status = Status(state, step, n_steps, time.time(), error, me.pid, me.create_time())
+        write_json(self.path / "status.json", vars(status))
+
+    def status(self) -> Status:
+        """The status, with ``killed`` for a run whose process is gone.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        if not (self.path / "status.json").exists():
+            return Status("new", 0, 0, 0.0)
+        data = read_json(self.path / "status.json")
+        try:
+            status = Status(**data)
+        except TypeError as error:
+            raise InputError(f"{self.path / 'status.json'} must be a status; {error}.") from error
+        if status.state == "running" and not _alive(status.pid, status.pid_started):
+            return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
+        return status
+
+    def claim(self) -> None:
+        """Take the run for this process; a claim of a dead process is taken over.
+
+        Raises:
+            InputError: If a living process holds it.
+        """
+        path = self.path / "claim.json"
+        me = psutil.Process()
+        mine = json.dumps({"pid": me.pid, "pid_started": me.create_time()}).encode()
+        for _ in range(2):
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                holder = self._holder()
+                if holder is not None:
+                    raise InputError(
+                        f"run {self.name!r} is being trained by process {holder}. Wait for it or stop it."
+                    ) from None
+                path.unlink(missing_ok=True)
+                continue
+            with os.fdopen(handle, "wb") as file:
+                file.write(mine)
+            return
+        raise InputError(f"run {self.name!r} is being claimed by another process. Try again.")
+
+    def _holder(self) -> int | None:
+        try:
+            claim = json.loads((self.path / "claim.json").read_bytes())
+            alive = _alive(claim["pid"], claim["pid_started"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return claim["pid"] if alive else None
+
+    def release(self) -> None:
+        """Give the run back."""
+        (self.path / "claim.json").unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes left behind. Only the holder of the claim may."""
+        for folder in (self.path, self.path / "checkpoints", *(self.path / "results").glob("*")):
+            sweep(folder)
+
+    # Metrics
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line, handed to the system at once."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json_line(line))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines; a torn last one is dropped.
+
+        Raises:
+            InputError: If another line is damaged.
+        """
+        return read_json_lines(self.path / "metrics.jsonl")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Keep the lines of steps up to ``step`` only: those that a resumed run will not write again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_bytes(self.path / "metrics.jsonl", "".join(map(json_line, kept)).encode())
+
+    # Checkpoints
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps with a complete checkpoint, in order."""
+        found = (_STEP.match(p.name) for p in (self.path / "checkpoints").glob("step-*"))
+        return sorted(
+            int(match[1])
+            for match in found
+            if match and (self.path / "checkpoints" / match.string / _MANIFEST).is_file()
+        )
+
+    def save_checkpoint(self, step: int, weights: "Mapping[str, Tensor]", state: Mapping[str, Any]) -> None:
+        """Add a checkpoint: written aside, its manifest last, then renamed into place."""
+        import torch
+        from safetensors.torch import save
+
+        final = self._checkpoint(step)
+        aside = final.with_name(f"{TEMPORARY}{os.getpid()}-{final.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            write_bytes(aside / _WEIGHTS, save({k: v.detach().cpu().contiguous() for k, v in weights.items()}))
+            with open(aside / _STATE, "wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            sums = {name: file_sha256(aside / name) for name in (_WEIGHTS, _STATE)}
+            manifest = {"schema": "mesascope/checkpoint/1", "step": step, "files": sums}
+            write_json(aside / _MANIFEST, {**manifest, "config_sha256": self.env()["config_sha256"]})
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(aside, final)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_folder(final.parent)
+
+    def weights(self, step: int | None = None) -> "dict[str, Tensor]":
+        """Weights of a checkpoint, the last one if ``step`` is None.
+
+        Raises:
+            InputError: If there is no such checkpoint or its content does not match its manifest.
+        """
+        from safetensors.torch import load
+
+        return load(self._checked_file(step, _WEIGHTS).read_bytes())
+
+    def train_state(self, step: int | None = None) -> dict[str, Any]:
+        """What training needs beside the weights; read without executing anything.
+
+        Raises:
+            InputError: If there is no such checkpoint or its content does not match its manifest.
+        """
+        import torch
+
+        return torch.load(self._checked_file(step, _STATE), weights_only=True, map_location="cpu")
+
+    def weights_sha256(self, step: int | None = None) -> str:
+        """Checksum of a checkpoint's weights, from its manifest: the identity of what an analysis ran on."""
+        return self._manifest(self.resolve_step(step))["files"][_WEIGHTS]
+
+    def resolve_step(self, step: int | None) -> int:
+        """The step itself if it has a checkpoint; the last one for None.
+
+        Raises:
+            InputError: If it has none; the message lists those that exist.
+        """
+        steps = self.checkpoint_steps()
+        if not steps:
+            raise InputError(f"run {self.name!r} must have a checkpoint; it has none yet. Train it first.")
+        if step is None:
+            return steps[-1]
+        if step not in steps:
+            raise InputError(f"step must be a checkpoint of run {self.name!r}; got {step}. Known: {steps}.")
+        return step
+
+    def _checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:08d}"
+
+    def _manifest(self, step: int) -> dict[str, Any]:
+        path = self._checkpoint(step) / _MANIFEST
+        manifest = read_json(path)
+        if manifest.get("schema") != "mesascope/checkpoint/1":
+            raise InputError(
+                f"{path} must have schema 'mesascope/checkpoint/1'; got {manifest.get('schema')!r}. Update mesascope."
+            )
+        if manifest.get("config_sha256") != self.env().get("config_sha256"):
+            raise InputError(f"{path} must belong to this run's config; it comes from another run.")
+        return manifest
+
+    def _checked_file(self, step: int | None, name: str) -> Path:
+        step = self.resolve_step(step)
+        path = self._checkpoint(step) / name
+        expected = self._manifest(step)["files"].get(name)
+        if not path.is_file() or file_sha256(path) != expected:
+            raise InputError(
+                f"{path} must match its checksum in {_MANIFEST}; it is missing, truncated or damaged. "
+                f"Delete the folder {path.parent.name} to fall back on an earlier checkpoint."
+            )
+        return path
+
+    # Results
+
+    def save_result(self, analysis: str, key: str, payload: Mapping[str, Any]) -> None:
+        """Keep a result under the hash of everything that it depends on."""
+        folder = self.path / "results" / analysis
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"{key}.json", payload)
+
+    def result(self, analysis: str, key: str) -> dict[str, Any] | None:
+        """A kept result, or None.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        path = self.path / "results" / analysis / f"{key}.json"
+        return read_json(path) if path.exists() else None
+
+    def results(self, analysis: str) -> list[dict[str, Any]]:
+        """All kept results of an analysis, oldest first; damaged ones raise `InputError`."""
+        found = (self.path / "results" / analysis).glob("[!.]*.json")
+        return [read_json(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report goes."""
+        return self.path / "report.html"
+
+    def write_report(self, html: str) -> Path:
+        """Replace the report."""
+        write_bytes(self.report_path, html.encode())
+        return self.report_path
+
+
+def result_key(parts: Mapping[str, Any]) -> str:
+    """The key of a result: a hash of all that it depends on."""
+    return digest(parts)[:16]
+
+
+def check_name(name: str) -> str:
+    """The name itself if it can be a run's.
+
+    Raises:
+        InputError: If not.
+    """
+    if not NAME.match(name):
+        shown = name if len(name) <= 40 else name[:40] + "..."
+        raise InputError(
+            f"a run name must be up to 100 letters, digits, '.', '_' or '-' and start with a letter or digit; "
+            f"got {shown!r}."
+        )
+    return name
+
+
+def run_names(root: Path) -> list[str]:
+    """Names of the runs in a runs folder, sorted."""
+    try:
+        entries = sorted(entry for entry in root.iterdir() if NAME.match(entry.name))
+    except OSError:
+        return []
+    return [entry.name for entry in entries if (entry / "config.json").is_file()]
+
+
+def run_inside(root: Path, name: str) -> RunFolder:
+    """The run of that name directly inside ``root``, wherever the name comes from.
+
+    Raises:
+        InputError: If the name is not a run name, leads elsewhere, or there is no such run.
+    """
+    path = root / check_name(name)
+    if path.resolve().parent != root.resolve():
+        raise InputError(f"run {name!r} must lie in {root}; it leads elsewhere.")
+    return RunFolder.open(path)
+
+
+def run_path(run: str | Path, root: str | Path = "runs") -> Path:
+    """The folder that a user means by RUN: a name inside ``root``, or a path to a run folder.
+
+    Raises:
+        InputError: If the path climbs with ``..`` or does not end in a run name.
+    """
+    path = Path(run)
+    if ".." in path.parts:
+        raise InputError(f"a run must lie in the runs folder; got {str(run)!r}. Give its name or a path without '..'.")
+    check_name(path.name)
+    return Path(root) / path if len(path.parts) == 1 else path
+
+
+def _alive(pid: int | None, started: float | None) -> bool:
+    if pid is None or started is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

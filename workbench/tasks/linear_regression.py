@@ -1,0 +1,211 @@
+"""In-context linear regression: every prompt has its own weight vector."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.batch import RegressionBatch
+from workbench.configs import is_count, is_finite
+from workbench.errors import must, refuse_faults
+from workbench.tasks.task import Task, chunk_generator
+
+_UNIT_VARIANCE = {"gaussian": 1.0, "uniform": 1.0 / 12.0}
+
+
+@dataclass(frozen=True)
+class LinearRegression(Task):
+    """Prompts with ``y = w . x + noise`` and a fresh ``w`` for each (Garg et al. 2022, section 2)."""
+
+    name: ClassVar[str] = "linear_regression"
+    label: ClassVar[str] = "Linear regression"
+    source: ClassVar[str] = "Garg et al. 2022, arXiv:2208.01066"
+
+    d_input: int = 20
+    """Size of one x."""
+    n_context: int = 41
+    """(x, y) examples per prompt; the last one is the query of the full context."""
+    noise_std: float = 0.0
+    """Standard deviation of the label noise, in units of y."""
+    covariance: Literal["isotropic", "condition", "skewed"] = "isotropic"
+    """Spectrum of the input covariance: all equal; half of it condition-number times the other half; 1/i^2.
+    The last two are scaled to the trace of the first."""
+    condition_number: float = 100.0
+    """Ratio of the two eigenvalues under covariance 'condition'."""
+    basis: Literal["per_prompt", "fixed"] = "per_prompt"
+    """Eigenbasis of an anisotropic covariance: drawn anew for each prompt, or one for the whole task."""
+    weights: Literal["gaussian", "sparse", "pool"] = "gaussian"
+    """Law of w: N(0, w_scale^2 I); the same with all but n_nonzero coordinates zero; one of n_pool fixed draws."""
+    n_nonzero: int = 3
+    """Coordinates of w kept under weights 'sparse'."""
+    n_pool: int = 64
+    """Different w that exist at all under weights 'pool'."""
+    w_scale: float = 1.0
+    """Standard deviation of one coordinate of w."""
+    inputs: Literal["gaussian", "uniform"] = "gaussian"
+    """Law of one coordinate of x before the covariance: N(0, 1), or uniform on [-1/2, 1/2]."""
+    input_scale: float = 1.0
+    """Factor on x."""
+    fixed_seed: int = 0
+    """Seeds what is drawn once for the whole task: the fixed basis and the pool of w."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        "demo": {
+            "task": {"d_input": 4, "n_context": 12},
+            "model": {"n_layers": 5, "d_model": 48, "n_heads": 4},
+            "train": {
+                "n_steps": 2000,
+                "lr": 2e-3,
+                "warmup_steps": 100,
+                "d_start": 2,
+                "d_every": 300,
+                "schedule": "linear",
+                "decay_fraction": 0.4,
+                "clip_norm": 1.0,
+                "betas": [0.9, 0.99],
+                "checkpoint_every": 500,
+            },
+        },
+        "small": {
+            "task": {"d_input": 8, "n_context": 20},
+            "model": {"n_layers": 8, "d_model": 96, "n_heads": 4},
+            "train": {
+                "n_steps": 10_000,
+                "lr": 1e-3,
+                "warmup_steps": 500,
+                "d_start": 3,
+                "d_every": 500,
+                "schedule": "linear",
+                "decay_fraction": 0.4,
+                "clip_norm": 1.0,
+                "betas": [0.9, 0.99],
+                "checkpoint_every": 1000,
+            },
+        },
+        "paper": {
+            "task": {"d_input": 20, "n_context": 41},
+            "model": {"n_layers": 12, "d_model": 256, "n_heads": 8},
+            "train": {
+                "n_steps": 50_000,
+                "lr": 5e-4,
+                "warmup_steps": 1000,
+                "d_start": 5,
+                "d_every": 500,
+                "schedule": "linear",
+                "decay_fraction": 0.4,
+                "clip_norm": 1.0,
+                "betas": [0.9, 0.99],
+                "checkpoint_every": 1000,
+            },
+        },
+    }
+
+    def __post_init__(self) -> None:
+        refuse_faults(
+            [
+                must("d_input", "be a whole number of at least 1", self.d_input, is_count(self.d_input)),
+                must("n_context", "be a whole number of at least 1", self.n_context, is_count(self.n_context)),
+                must("noise_std", "be at least 0", self.noise_std, is_finite(self.noise_std, at_least=0)),
+                must(
+                    "condition_number",
+                    "be at least 1",
+                    self.condition_number,
+                    is_finite(self.condition_number, at_least=1),
+                ),
+                must(
+                    "n_nonzero",
+                    "be between 1 and d_input under weights 'sparse'",
+                    self.n_nonzero,
+                    self.weights != "sparse" or (is_count(self.n_nonzero) and self.n_nonzero <= self.d_input),
+                ),
+                must("n_pool", "be a whole number of at least 1", self.n_pool, is_count(self.n_pool)),
+                must("w_scale", "be greater than 0", self.w_scale, is_finite(self.w_scale, above=0)),
+                must("input_scale", "be greater than 0", self.input_scale, is_finite(self.input_scale, above=0)),
+                must("fixed_seed", "be a whole number", self.fixed_seed, isinstance(self.fixed_seed, int)),
+            ]
+        )
+
+    def model_shape(self) -> Mapping[str, Any]:
+        """Continuous inputs of this size and length, one number out."""
+        return {"input": "continuous", "d_input": self.d_input, "n_context": self.n_context}
+
+    def least_squares_ridge(self) -> float:
+        """sigma^2 / tau^2: the Bayes ridge for Gaussian w, min-norm least squares without noise."""
+        return (self.noise_std / self.w_scale) ** 2
+
+    def sample(
+        self, n_batch: int, generator: torch.Generator, *, d_active: int | Tensor | None = None
+    ) -> RegressionBatch:
+        """Fresh prompts with latents ``w``, ``noise``, ``covariance`` and, for a pool, ``pool_index``."""
+        active = torch.arange(self.d_input, device=generator.device) < (
+            self.d_input if d_active is None else d_active
+        )
+        root = self._covariance_root(n_batch, generator)
+        xs = self._unit_inputs(n_batch, generator) * self.input_scale
+        if self.covariance != "isotropic":
+            xs = einsum(xs, root, "batch context d_in, batch d_in d_out -> batch context d_out")
+        xs = xs * active
+        latents = self._weights(n_batch, generator, active)
+        noise = self.noise_std * _normal(generator, n_batch, self.n_context)
+        ys = einsum(xs, latents["w"], "batch context d_input, batch d_input -> batch context") + noise
+        variance = _UNIT_VARIANCE[self.inputs] * self.input_scale**2
+        covariance = variance * (root.mT @ root) * active * active[:, None]
+        return RegressionBatch(xs, ys, {**latents, "noise": noise, "covariance": covariance})
+
+    def spectrum(self) -> Float[Tensor, " d_input"]:
+        """Eigenvalues of the covariance of x before ``input_scale`` and the law's own variance; mean 1."""
+        if self.covariance == "isotropic":
+            return torch.ones(self.d_input)
+        if self.covariance == "condition":
+            values = torch.ones(self.d_input)
+            values[: self.d_input // 2] = self.condition_number
+        else:
+            values = torch.arange(1, self.d_input + 1, dtype=torch.float32) ** -2
+        return values / values.mean()
+
+    def pool(self) -> Float[Tensor, "n_pool d_input"]:
+        """All weight vectors that exist under weights 'pool'."""
+        return self.w_scale * _normal(chunk_generator(self.fixed_seed, "pool", 0), self.n_pool, self.d_input)
+
+    def _unit_inputs(self, n_batch: int, generator: torch.Generator) -> Tensor:
+        shape = (n_batch, self.n_context, self.d_input)
+        if self.inputs == "gaussian":
+            return _normal(generator, *shape)
+        return torch.rand(shape, generator=generator, device=generator.device) - 0.5
+
+    def _covariance_root(self, n_batch: int, generator: torch.Generator) -> Float[Tensor, "batch d_input d_input"]:
+        """A with x = u A for unit inputs u, so that the covariance is A^T A."""
+        d = self.d_input
+        if self.covariance == "isotropic":
+            return torch.eye(d, device=generator.device).expand(n_batch, d, d)
+        if self.basis == "fixed":
+            once = _orthogonal(1, d, chunk_generator(self.fixed_seed, "basis", 0))
+            basis = once.to(generator.device).expand(n_batch, d, d)
+        else:
+            basis = _orthogonal(n_batch, d, generator)
+        return self.spectrum().to(generator.device).sqrt()[:, None] * basis
+
+    def _weights(self, n_batch: int, generator: torch.Generator, active: Tensor) -> dict[str, Tensor]:
+        if self.weights == "pool":
+            index = torch.randint(self.n_pool, (n_batch,), generator=generator, device=generator.device)
+            return {"w": self.pool().to(generator.device)[index], "pool_index": index}
+        w = self.w_scale * _normal(generator, n_batch, self.d_input)
+        if self.weights == "sparse":
+            order = torch.rand(n_batch, self.d_input, generator=generator, device=generator.device)
+            kept = torch.where(active, order, -1.0).topk(self.n_nonzero).indices
+            w = torch.zeros_like(w).scatter(1, kept, w.gather(1, kept))
+        return {"w": w}
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _orthogonal(n_batch: int, d: int, generator: torch.Generator) -> Float[Tensor, "batch d d"]:
+    """Orthogonal matrices from the Haar measure: QR with the signs of R's diagonal taken out."""
+    q, r = torch.linalg.qr(_normal(generator, n_batch, d, d))
+    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]

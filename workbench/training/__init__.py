@@ -1,0 +1,1 @@
+"""Training: configs, schedules and the loop."""

@@ -1,0 +1,206 @@
+"""Every knob of a training run, and of the run as a whole. Imports no torch by itself."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from workbench.configs import from_data, is_count, is_finite, to_data
+from workbench.errors import InputError, must, refuse_faults
+from workbench.models.config import TransformerConfig
+from workbench.registry import find
+from workbench.tasks import TASKS, Task
+
+SCHEMA = "mesascope/run/1"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. A step is one update."""
+
+    n_steps: int = 10_000
+    """Updates in all."""
+    n_batch: int = 64
+    """Fresh prompts per update."""
+    seed: int = 0
+    """Seeds the initial weights and the stream of prompts."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Update rule."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates of the first and second moments."""
+    weight_decay: float = 0.0
+    """Decoupled for adamw, added to the gradient for adam and sgd."""
+    momentum: float = 0.0
+    """Of sgd."""
+    warmup_steps: int = 0
+    """Updates over which the learning rate rises linearly from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape of the learning rate's decay to lr_final."""
+    decay_fraction: float = 1.0
+    """Last part of all updates over which it decays; before, it is constant."""
+    lr_final: float = 0.0
+    """Learning rate at the end of the decay."""
+    clip_norm: float | None = None
+    """Largest global gradient norm; longer gradients are shortened to it."""
+    d_start: int | None = None
+    """Input coordinates in use at the first step; all if not given."""
+    d_every: int = 2000
+    """Updates after which one more coordinate comes into use."""
+    n_start: int | None = None
+    """Examples scored at the first step; all if not given."""
+    n_every: int = 2000
+    """Updates after which n_add more examples are scored."""
+    n_add: int = 2
+    """Examples added at a time."""
+    checkpoint_every: int | None = 1000
+    """Updates between periodic checkpoints; none if not given. The last step always has one."""
+    checkpoints_per_decade: int = 4
+    """Log-spaced checkpoints per factor of ten in steps, from step 1 on, beside the one at step 0; 0 for none."""
+    log_every: int = 20
+    """Updates between lines of metrics.jsonl."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Of weights and data."""
+    device: str = "cpu"
+    """Where the model trains: cpu, cuda, cuda:1, ..."""
+    n_threads: int | None = None
+    """CPU threads; chosen for the machine if not given."""
+
+    def __post_init__(self) -> None:
+        counts = ("n_steps", "n_batch", "d_every", "n_every", "n_add", "log_every")
+        optional = ("d_start", "n_start", "checkpoint_every", "n_threads")
+        at_least_0 = ("weight_decay", "momentum", "lr_final")
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        refuse_faults(
+            [
+                *(
+                    must(name, "be a whole number of at least 1", values[name], is_count(values[name]))
+                    for name in counts
+                ),
+                *(
+                    must(name, "be a whole number of at least 1", v, v is None or is_count(v))
+                    for name in optional
+                    for v in [values[name]]
+                ),
+                *(
+                    must(name, "be a whole number of at least 0", values[name], is_count(values[name], 0))
+                    for name in ("seed", "warmup_steps", "checkpoints_per_decade")
+                ),
+                *(
+                    must(name, "be at least 0", values[name], is_finite(values[name], at_least=0))
+                    for name in at_least_0
+                ),
+                must("lr", "be a finite number greater than 0", self.lr, is_finite(self.lr, above=0)),
+                must(
+                    "betas",
+                    "be two numbers of at least 0 and below 1",
+                    self.betas,
+                    len(self.betas) == 2 and all(is_finite(b, at_least=0) and b < 1 for b in self.betas),
+                ),
+                must(
+                    "decay_fraction",
+                    "be above 0 and at most 1",
+                    self.decay_fraction,
+                    is_finite(self.decay_fraction, above=0) and self.decay_fraction <= 1,
+                ),
+                must(
+                    "clip_norm",
+                    "be greater than 0",
+                    self.clip_norm,
+                    self.clip_norm is None or is_finite(self.clip_norm, above=0),
+                ),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run: task, model and training together reproduce it."""
+
+    task: Task
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def resolved(self) -> "RunConfig":
+        """The config with the model's shapes taken from the task.
+
+        Raises:
+            InputError: If the curriculum or the model does not fit the task.
+        """
+        shape = self.task.model_shape()
+        train = self.train
+        limits = {"d_start": shape.get("d_input"), "n_start": shape.get("n_context")}
+        for name, limit in limits.items():
+            start = getattr(train, name)
+            if start is not None and (limit is None or start > limit):
+                raise InputError(f"train.{name} must be at most the task's {limit}; got {start}.")
+        return replace(self, model=self.model.shaped(shape))
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON data, with the schema and the task's registry name."""
+        return {
+            "schema": SCHEMA,
+            "task": {"name": self.task.name, **to_data(self.task)},
+            "model": to_data(self.model),
+            "train": to_data(self.train),
+        }
+
+
+def run_config_from_data(data: Any) -> RunConfig:
+    """The run config that ``to_data`` wrote.
+
+    Raises:
+        InputError: If the schema, the task, a key or a value is not known or does not fit.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(f"a run config must be an object; got {type(data).__name__}.")
+    check_schema(data.get("schema"), SCHEMA)
+    parts = {key: value for key, value in data.items() if key != "schema"}
+    task_data = dict(parts.pop("task", {}))
+    task = from_data(find(TASKS, task_data.pop("name", None), "task"), task_data, "task")
+    rest = from_data(_ModelAndTraining, parts, "run config")
+    return RunConfig(task, rest.model, rest.train)
+
+
+@dataclass(frozen=True)
+class _ModelAndTraining:
+    model: TransformerConfig = field(default_factory=TransformerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def check_schema(found: object, known: str) -> None:
+    """Refuse data of another kind, or of a newer version than this program writes.
+
+    Raises:
+        InputError: If ``found`` is not ``known`` or an older version of it.
+    """
+    kind, _, version = known.rpartition("/")
+    text = str(found)
+    if text.rpartition("/")[0] != kind or not text.rpartition("/")[2].isdigit():
+        raise InputError(f"schema must be {known!r}; got {found!r}.")
+    if int(text.rpartition("/")[2]) > int(version):
+        raise InputError(f"schema must be at most {known!r}; got {text!r}. Update mesascope to read it.")
+
+
+def preset_config(task_name: str, preset: str) -> RunConfig:
+    """The settings that a task's file gives under a preset name.
+
+    Raises:
+        InputError: If the task or the preset is unknown.
+    """
+    task_class = find(TASKS, task_name, "task")
+    preset_data = find(task_class.presets, preset, f"preset of {task_name}")
+    named = {**preset_data, "task": {"name": task_name, **preset_data.get("task", {})}}
+    return run_config_from_data({"schema": SCHEMA, **named})
+
+
+def checkpoint_steps(config: TrainConfig) -> list[int]:
+    """The steps at which a checkpoint is kept, in order: 0, log-spaced, periodic, last."""
+    steps = {0, config.n_steps}
+    if config.checkpoint_every is not None:
+        steps.update(range(config.checkpoint_every, config.n_steps, config.checkpoint_every))
+    if config.checkpoints_per_decade:
+        n = math.floor(math.log10(config.n_steps) * config.checkpoints_per_decade)
+        steps.update(round(10 ** (i / config.checkpoints_per_decade)) for i in range(n + 1))
+    return sorted(step for step in steps if step <= config.n_steps)
