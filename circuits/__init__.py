@@ -1,0 +1,1 @@
+"""Which parts of the model do the work."""

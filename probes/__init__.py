@@ -1,0 +1,1 @@
+"""What a read-out finds in activations."""

@@ -27,9 +27,7 @@ def error_by_context(
     return ((predictions - ys) ** 2).mean(-2) / d_input
 
 
-def bootstrap_weights(
-    n_prompts: int, n_resamples: int, generator: torch.Generator
-) -> Float[Tensor, "resample prompt"]:
+def bootstrap_weights(n_prompts: int, n_resamples: int, generator: torch.Generator) -> Float[Tensor, "resample prompt"]:
     """How often each prompt counts in each resample with replacement, as shares that sum to 1."""
     drawn = torch.randint(n_prompts, (n_resamples, n_prompts), generator=generator)
     counts = torch.zeros(n_resamples, n_prompts, dtype=torch.float64)

@@ -1,13 +1,13 @@
 """The run folder: the only module that knows the file names inside one.
 
-    config.json      resolved config, canonical JSON; reproduces the run
-    env.json         versions, command, machine, and the sha256 of config.json
-    status.json      state, process, heartbeat, step, last error
-    metrics.jsonl    one line per logged step
-    claim.json       who trains it now
-    checkpoints/step-00001000/{model.safetensors, train_state.pt, MANIFEST.json}
-    results/<analysis>/<key>.{json,safetensors}
-    report.html
+config.json      resolved config, canonical JSON; reproduces the run
+env.json         versions, command, machine, and the sha256 of config.json
+status.json      state, process, heartbeat, step, last error
+metrics.jsonl    one line per logged step
+claim.json       who trains it now
+checkpoints/step-00001000/{model.safetensors, train_state.pt, MANIFEST.json}
+results/<analysis>/<key>.{json,safetensors}
+report.html
 """
 
 import json

@@ -45,7 +45,9 @@ class NormalEquations:
 
     def error(self, solutions: Float[Tensor, "ridge layer row"]) -> Float[Tensor, "ridge layer"]:
         """Mean squared error of solutions on the data behind these sums."""
-        fitted = einsum(solutions, self.gram, solutions, "ridge layer row, layer row col, ridge layer col -> ridge layer")
+        fitted = einsum(
+            solutions, self.gram, solutions, "ridge layer row, layer row col, ridge layer col -> ridge layer"
+        )
         agreement = einsum(solutions, self.cross, "ridge layer row, layer row -> ridge layer")
         return (fitted - 2 * agreement + self.square) / self.n
 
@@ -65,7 +67,9 @@ class ReadOuts:
     def predict(self, streams: Streams) -> Float[Tensor, "layer batch context"]:
         """What each layer predicts, float64."""
         return einsum(
-            _with_intercept(streams.double()), self.solutions, "layer batch context row, layer row -> layer batch context"
+            _with_intercept(streams.double()),
+            self.solutions,
+            "layer batch context row, layer row -> layer batch context",
         )
 
 

@@ -41,7 +41,9 @@ def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdi
 def _sentence(name: str, geometric: list[str], trend: Mapping[str, Trend], layers: list[LayerAgreement]) -> str:
     t = trend[name]
     first, last = t.layers or (0, 0)
-    others = ", ".join(f"{_label(o)} would need {trend[o].rate:.1f} times the steps of the layer before" for o in geometric)
+    others = ", ".join(
+        f"{_label(o)} would need {trend[o].rate:.1f} times the steps of the layer before" for o in geometric
+    )
     leader = max(layers[0].families, key=lambda f: sum(layer.families[f].best_sim_e for layer in layers))
     caveat = (
         "The level of agreement does not decide: "

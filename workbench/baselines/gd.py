@@ -18,7 +18,7 @@ def weights(
     relative_step_size: float = 1.0,
     gradient: Literal["sum", "mean"] = "sum",
 ) -> Weights:
-    """w <- w - eta (S_i w - m_i), k times: the filter (1 - (1 - eta lambda)^k) / lambda.
+    """W <- w - eta (S_i w - m_i), k times: the filter (1 - (1 - eta lambda)^k) / lambda.
 
     Args:
         prefixes: What to learn from.

@@ -1,19 +1,20 @@
-"""The one model class and its switches. Only ``Transformer`` imports transformer_lens, on first use."""
+"""The one model class and its switches."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workbench.models.config import TransformerConfig
-from workbench.models.kinds import SWITCHES
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
+    from workbench.models.config import TransformerConfig
+    from workbench.models.kinds import SWITCHES
     from workbench.models.transformer import Transformer
 
 __all__ = ["SWITCHES", "Transformer", "TransformerConfig"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "Transformer":
-        from workbench.models.transformer import Transformer
-
-        return Transformer
-    raise AttributeError(f"module 'workbench.models' has no attribute {name!r}.")
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "SWITCHES": "workbench.models.kinds",
+        "Transformer": "workbench.models.transformer",
+        "TransformerConfig": "workbench.models.config",
+    },
+)

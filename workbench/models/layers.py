@@ -50,9 +50,7 @@ class Attention(nn.Module):
         self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
         self.hook_z, self.hook_result = HookPoint(), HookPoint()
 
-    def forward(
-        self, stream: Stream, positions: Int[Tensor, " pos"], visible: Bool[Tensor, "query key"]
-    ) -> Stream:
+    def forward(self, stream: Stream, positions: Int[Tensor, " pos"], visible: Bool[Tensor, "query key"]) -> Stream:
         """What attention adds to the residual stream."""
         q, k, v = rearrange(
             self.qkv(stream),
@@ -191,9 +189,7 @@ class Block(nn.Module):
             self.ln2, self.mlp = build_norm(config), MLP(config)
             self.hook_resid_mid, self.hook_mlp_out = HookPoint(), HookPoint()
 
-    def forward(
-        self, stream: Stream, positions: Int[Tensor, " pos"], visible: Bool[Tensor, "query key"]
-    ) -> Stream:
+    def forward(self, stream: Stream, positions: Int[Tensor, " pos"], visible: Bool[Tensor, "query key"]) -> Stream:
         """The stream after the block."""
         stream = self.hook_resid_pre(stream)
         stream = stream + self.hook_attn_out(self.attn(self.ln1(stream), positions, visible))

@@ -141,9 +141,7 @@ class LinearRegression(Task):
         self, n_batch: int, generator: torch.Generator, *, d_active: int | Tensor | None = None
     ) -> RegressionBatch:
         """Fresh prompts with latents ``w``, ``noise``, ``covariance`` and, for a pool, ``pool_index``."""
-        active = torch.arange(self.d_input, device=generator.device) < (
-            self.d_input if d_active is None else d_active
-        )
+        active = torch.arange(self.d_input, device=generator.device) < (self.d_input if d_active is None else d_active)
         root = self._covariance_root(n_batch, generator)
         xs = self._unit_inputs(n_batch, generator) * self.input_scale
         if self.covariance != "isotropic":

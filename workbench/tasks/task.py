@@ -47,9 +47,7 @@ class Task(ABC):
     def least_squares_ridge(self) -> float | None:
         """Ridge strength on the sum loss whose predictions are the yardstick of training, or None."""
 
-    def prompts(
-        self, seed: int, stream: str, first: int, n: int, *, d_active: int | Tensor | None = None
-    ) -> Batch:
+    def prompts(self, seed: int, stream: str, first: int, n: int, *, d_active: int | Tensor | None = None) -> Batch:
         """The prompts numbered ``first`` to ``first + n - 1`` of a named stream.
 
         A prompt is a function of (task, seed, stream, number) alone: row ``number % CHUNK`` of the chunk

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.errors import InputError
 from workbench.models.transformer import Transformer
 from workbench.runs import RunFolder
 from workbench.training.config import RunConfig, TrainConfig, checkpoint_steps, run_config_from_data
@@ -45,11 +46,30 @@ class TrainingFailed(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
+def _ignore(progress: Progress) -> None:  # noqa: ARG001  # a listener that does not listen
+    pass
+
+
 def build_model(config: RunConfig) -> Transformer:
     """The untrained model of a run: weights are a function of the seed alone."""
     generator = torch.Generator().manual_seed(config.train.seed)
     model = Transformer(config.model, generator)
     return model.to(config.train.device, getattr(torch, config.train.precision))
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: If torch does not know it or the machine lacks it.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu."
+        ) from None
 
 
 def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> str:
@@ -74,7 +94,7 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
     try:
         run.sweep()
         with _threads(config.train), _stop_signals() as stop:
-            return _train(run, config, stop, report or (lambda progress: None))
+            return _train(run, config, stop, report or _ignore)
     except BaseException as error:
         step = run.checkpoint_steps()[-1] if run.checkpoint_steps() else 0
         run.write_status("failed", step, config.train.n_steps, f"{type(error).__name__}: {error}")
@@ -83,15 +103,14 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
         run.release()
 
 
-def _train(
-    run: RunFolder, config: RunConfig, stop: threading.Event, report: Callable[[Progress], None]
-) -> str:
+def _train(run: RunFolder, config: RunConfig, stop: threading.Event, report: Callable[[Progress], None]) -> str:
     settings = config.train
     model = build_model(config)
     parameters = dict(model.named_parameters())
     optimizer = build_optimizer(model, settings)
     step = first = _restore(run, model, optimizer)
     keep = set(checkpoint_steps(settings))
+    spent = max((line["seconds"] for line in run.metrics()), default=0.0)
     run.write_status("running", step, settings.n_steps)
     if step == 0 and 0 in keep and not run.checkpoint_steps():
         _save(run, 0, parameters, optimizer)
@@ -101,7 +120,7 @@ def _train(
         line = update(step, model, optimizer, config, logged=logged)
         step += 1
         if line is not None:
-            line["seconds"] = round(time.monotonic() - started, 3)
+            line["seconds"] = round(spent + time.monotonic() - started, 3)
             run.append_metrics(line)
             seconds_left = (time.monotonic() - started) / (step - first) * (settings.n_steps - step)
             report(Progress(step, settings.n_steps, line["loss"], line["excess"], seconds_left))
@@ -160,9 +179,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     """The configured update rule over all parameters."""
     parameters = list(model.parameters())
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
     return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
@@ -192,9 +209,7 @@ def _restore(run: RunFolder, model: nn.Module, optimizer: torch.optim.Optimizer)
     return steps[-1]
 
 
-def _save(
-    run: RunFolder, step: int, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> None:
+def _save(run: RunFolder, step: int, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     state = {"step": step, "optimizer": optimizer.state_dict(), "torch": torch.__version__}
     run.save_checkpoint(step, parameters, state)
 

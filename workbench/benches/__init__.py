@@ -1,0 +1,9 @@
+"""Benchmarks, by name: each measures ours and a reference in one run."""
+
+from workbench.benches.record import Bench, Row
+from workbench.benches.train import TRAIN
+from workbench.registry import by_name
+
+BENCHES = by_name(TRAIN)
+
+__all__ = ["BENCHES", "Bench", "Row"]

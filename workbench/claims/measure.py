@@ -1,0 +1,86 @@
+"""Check claims on runs, and read what was found."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.analyses import agree
+from workbench.claims import CLAIMS
+from workbench.claims.record import CONTESTED, MET, NOT_RUN, Claim, Measurement
+from workbench.configs import to_data
+from workbench.errors import InputError
+from workbench.opened import Run
+from workbench.registry import unknown
+from workbench.runs import RunFolder, result_key, run_names
+
+_ANALYSIS = "claims"
+_CODE = 1
+
+
+def measure(claim: Claim, run: Run) -> dict[str, Any]:
+    """Check a claim on a run's last checkpoint and keep the record there.
+
+    Raises:
+        InputError: If the run cannot be analysed.
+    """
+    record = agree(run)
+    found = claim.check(record)
+    measured = _record(claim, found, run.folder.name, record["checkpoint"])
+    parts = {"claim": claim.name, "code": _CODE, "weights": run.folder.weights_sha256(record["checkpoint"])}
+    run.folder.save_result(_ANALYSIS, result_key(parts), measured)
+    return measured
+
+
+def measure_all(run: Run) -> list[dict[str, Any]]:
+    """Check every claim that the run's task can test."""
+    task = run.task().name
+    return [measure(claim, run) for claim in CLAIMS.values() if task in claim.recipes.values()]
+
+
+def measured_on(run: Run) -> list[dict[str, Any]]:
+    """The kept records of a run."""
+    return run.folder.results(_ANALYSIS)
+
+
+def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
+    """Every claim, of one paper or of all, with its newest measurement in a runs folder; "not run" without one.
+
+    Raises:
+        InputError: If no claim is of that paper.
+    """
+    papers = sorted({claim.paper for claim in CLAIMS.values()})
+    if paper is not None and paper not in papers:
+        raise InputError(unknown("paper", paper, papers))
+    kept = _newest(root)
+    wanted = [claim for claim in CLAIMS.values() if paper in (None, claim.paper)]
+    return [kept.get(claim.name) or _record(claim, None, None, None) for claim in wanted]
+
+
+def _newest(root: Path) -> Mapping[str, dict[str, Any]]:
+    """The newest readable record of each claim, by claim id."""
+    newest: dict[str, dict[str, Any]] = {}
+    folders = [RunFolder(root / name) for name in run_names(root)]
+    for folder in sorted(folders, key=lambda f: f.path.stat().st_mtime):
+        try:
+            newest.update({record["id"]: record for record in folder.results(_ANALYSIS)})
+        except InputError:
+            continue  # a damaged result is told by the commands that read its run
+    return newest
+
+
+def _record(claim: Claim, found: Measurement | None, run: str | None, checkpoint: int | None) -> dict[str, Any]:
+    status = NOT_RUN if found is None else MET if found.met else CONTESTED
+    return {
+        "id": claim.name,
+        "paper": claim.paper,
+        "citation": claim.citation,
+        "statement": claim.statement,
+        "published": claim.published,
+        "status": status,
+        "measured": None if found is None else found.measured,
+        "value": None if found is None else found.value,
+        "ci": None if found is None else to_data(found.ci),
+        "evidence": [] if found is None else list(found.evidence),
+        "run": run,
+        "checkpoint": checkpoint,
+    }

@@ -1,0 +1,91 @@
+"""``mesascope agree``: layer-by-layer agreement with the reference algorithms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.agreement.config import AgreementConfig
+from workbench.cli.output import note, number, print_json, print_table, say
+from workbench.cli.parse import default_root, parse, take_run
+from workbench.cli.record import Verb
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which run, which checkpoint, which settings."""
+
+    step: int | None = None
+    """Checkpoint; the last one if not given."""
+    settings: AgreementConfig = field(default_factory=AgreementConfig)
+    """How layers are read out and compared."""
+    final_norm: bool = False
+    """Show the layers read through the model's final norm. Both readings are in the JSON."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document instead of tables."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Compute or read the record, and print it."""
+    name, rest = take_run(arguments, VERB)
+    given = parse(Arguments, rest, f"{VERB.name} RUN", VERB.help)
+    from workbench.opened import open_run
+
+    opened = open_run(name, given.runs)
+    note(f"comparing {opened.folder.name} with the reference algorithms; kept results are read, not computed")
+    from workbench.analyses import agree
+
+    record = agree(opened, given.settings, given.step)
+    if given.json:
+        print_json(record)
+    else:
+        print_agreement(record, final_norm=given.final_norm)
+    return 0
+
+
+def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> None:
+    """The layer table, the trends and the verdict, for people."""
+    reading = record["final_norm"] if final_norm and record["final_norm"] else record
+    families = list(reading["layers"][0]["families"])
+    anchors = list(reading["layers"][0]["anchors"])
+    how = "through the final norm" if reading is not record else "read as they are"
+    first, last = record["scored_positions"]
+    print_table(
+        f"{record['run']} at step {record['checkpoint']}: layers {how}, {record['n_prompts']} prompts, "
+        f"positions {first} to {last}. Each cell: best step, SimE there [95% over prompts]",
+        ["layer", "error/d", *families, *(f"SimE {a}" for a in anchors), "sits on"],
+        [_row(layer, families, anchors) for layer in reading["layers"]],
+    )
+    rows = [_trend_row(name, trend) for name, trend in reading["trend"].items()]
+    print_table(
+        "Trend of the best step over layers that sit on no anchor",
+        ["algorithm", "shape", "rate per layer [95% over prompts]", "layers", "R2 linear", "R2 geometric"],
+        rows,
+    )
+    for sentence in reading["verdict"]["evidence"]:
+        say(f"  {sentence}")
+    say(reading["verdict"]["sentence"])
+
+
+def _row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> list[str]:
+    cells = [str(layer["layer"]) if layer["layer"] else "0 emb", number(layer["error"], 4)]
+    for name in families:
+        f = layer["families"][name]
+        cells.append(f"{f['best_step']:>4} {number(f['best_sim_e'])} [{number(f['ci'][0])}, {number(f['ci'][1])}]")
+    cells += [number(layer["anchors"][name]) for name in anchors]
+    return [*cells, layer["at_anchor"] or ""]
+
+
+def _trend_row(name: str, trend: Mapping[str, Any]) -> list[str]:
+    rate = "–"
+    if trend["rate"] is not None:
+        unit = "+" if trend["shape"] == "linear" else "x"
+        rate = f"{unit}{trend['rate']:.2f}"
+        if trend["rate_ci"]:
+            rate += f" [{trend['rate_ci'][0]:.2f}, {trend['rate_ci'][1]:.2f}]"
+    span = f"{trend['layers'][0]} to {trend['layers'][1]}" if trend["layers"] else "–"
+    return [name, trend["shape"], rate, span, number(trend["r2_linear"]), number(trend["r2_geometric"])]
+
+
+VERB = Verb("agree", "RUN [--step N] [--json]", "compare every layer with the reference algorithms", run)

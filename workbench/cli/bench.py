@@ -1,0 +1,60 @@
+"""``mesascope bench``: the speed tables, on this machine."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.cli.output import note, number, print_json, print_table
+from workbench.cli.parse import parse
+from workbench.cli.record import Verb
+from workbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """How to print."""
+
+    json: bool = False
+    """Print one JSON document instead of a table."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure one table and print it."""
+    rest = list(arguments)
+    name = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    given = parse(Arguments, rest, f"{VERB.name} NAME", VERB.help)
+    from workbench.benches import BENCHES
+    from workbench.registry import find
+
+    if name is None:
+        raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
+    rows = find(BENCHES, name, "benchmark").run(note)
+    if given.json:
+        listed = [{**vars(row), "ratio": row.ratio} for row in rows]
+        print_json({"schema": "mesascope/bench/1", "machine": machine(), "rows": listed})
+        return 0
+    table = [
+        (row.name, number(row.ours_ms, 2), row.reference, number(row.reference_ms, 2), number(row.ratio, 2))
+        for row in rows
+    ]
+    print_table(f"bench {name}", ["what", "ours, ms", "reference", "reference, ms", "ratio (>1: ours faster)"], table)
+    return 0
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    import torch
+
+    return {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "n_cpus": os.cpu_count(),
+        "n_threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+VERB = Verb("bench", "NAME [--json]", "measure speed beside a reference, on this machine", run)

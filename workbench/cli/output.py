@@ -1,0 +1,121 @@
+"""What commands print: tables for people, one JSON document for programs, progress on standard error."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from workbench.configs import no_nan
+
+if TYPE_CHECKING:
+    from workbench.training.loop import Progress
+
+_PIPE_WIDTH = 160
+_PLAIN_SECONDS = 5.0
+"""Time between progress lines where standard error is no terminal."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One JSON document on standard output; NaN becomes null."""
+    sys.stdout.write(json.dumps(no_nan(document), allow_nan=False, indent=1) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line for people, on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """A line for people that is no part of the output, on standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; numbers to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(_is_numeric(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    say(title)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def _is_numeric(cell: str) -> bool:
+    return cell[:1] in "0123456789.-+" or cell in ("", "–")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a table cell; a dash for None and NaN."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10.0**-digits else f"{value:.1e}"
+
+
+@contextmanager
+def training_progress(name: str) -> Iterator[Callable[["Progress"], None]]:
+    """A bar with loss, excess over least squares and time left; plain lines where there is no terminal."""
+    if sys.stderr.isatty():
+        with _bar(name) as show:
+            yield show
+    else:
+        yield _plain(name)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[["Progress"], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}  over least squares {task.fields[excess]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]} left"),
+        console=Console(file=sys.stderr),
+    )
+    with bar:
+        line = bar.add_task(f"training {name}", total=None, loss="–", excess="–", left="–")
+
+        def show(p: "Progress") -> None:
+            told = {"loss": number(p.loss), "excess": number(p.excess), "left": clock(p.seconds_left)}
+            bar.update(line, completed=p.step, total=p.n_steps, **told)
+
+        yield show
+
+
+def _plain(name: str) -> Callable[["Progress"], None]:
+    last = -_PLAIN_SECONDS
+
+    def show(p: "Progress") -> None:
+        nonlocal last
+        if time.monotonic() - last < _PLAIN_SECONDS and p.step < p.n_steps:
+            return
+        last = time.monotonic()
+        note(
+            f"training {name}: step {p.step}/{p.n_steps}, loss {number(p.loss)}, "
+            f"over least squares {number(p.excess)}, {clock(p.seconds_left)} left"
+        )
+
+    return show
+
+
+def clock(seconds: float) -> str:
+    """A duration such as 1:05 or 2:03:04."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

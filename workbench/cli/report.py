@@ -1,0 +1,54 @@
+"""``mesascope report``: one self-contained HTML file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from workbench.cli.output import note, print_json, say
+from workbench.cli.parse import default_root, parse, take_run
+from workbench.cli.record import Verb
+
+if TYPE_CHECKING:
+    from workbench.opened import Run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which checkpoint."""
+
+    step: int | None = None
+    """Checkpoint; the last one if not given."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document with the report's path."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the report of a run into its folder."""
+    name, rest = take_run(arguments, VERB)
+    given = parse(Arguments, rest, f"{VERB.name} RUN", VERB.help)
+    from workbench.opened import open_run
+
+    path = write_report(open_run(name, given.runs), given.step)
+    if given.json:
+        print_json({"schema": "mesascope/report/1", "run": name, "path": path})
+    else:
+        say(f"wrote {path}")
+    return 0
+
+
+def write_report(opened: "Run", step: int | None = None) -> str:
+    """Compute what the report needs, write it, and return its path."""
+    from dashboards.report import build_report
+
+    from workbench.analyses import agree
+    from workbench.claims.measure import measured_on
+
+    note(f"writing the report of {opened.folder.name}")
+    record = agree(opened, step=step)
+    html = build_report(opened, record, claims=measured_on(opened))
+    return str(opened.folder.write_report(html))
+
+
+VERB = Verb("report", "RUN [--step N]", "write a self-contained HTML report into the run folder", run)

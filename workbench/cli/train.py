@@ -1,0 +1,155 @@
+"""``mesascope train``: train one model into a run folder, or go on with one."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.output import clock, note, number, print_json, say, training_progress
+from workbench.cli.parse import default_root, parse
+from workbench.cli.record import Verb
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.runs import RunFolder
+    from workbench.training.config import RunConfig
+
+FINISHED, STOPPED = "finished", "stopped"
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Where a run comes from and where it goes."""
+
+    preset: str = "small"
+    """Settings to start from: demo, small, paper. Options given beside it win."""
+    config: str | None = None
+    """Start from a config.json instead, such as that of another run."""
+    out: str | None = None
+    """Name or path of the new run; made from date, task and config if not given."""
+    resume: str | None = None
+    """Go on with this run from its last checkpoint; nothing else can be changed."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document at the end."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train, and say what came out."""
+    arguments = list(arguments)
+    task = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if {"-h", "--help"} & set(arguments) or task is None:
+        return _help_or_resume(arguments, task)
+    from workbench.registry import find
+    from workbench.runs import run_path
+    from workbench.tasks import TASKS
+    from workbench.training.config import preset_config, run_config_from_data
+
+    find(TASKS, task, "task")
+    base = _base(arguments)
+    config = preset_config(task, base.preset)
+    if base.config is not None:
+        from workbench.files import read_object
+
+        config = run_config_from_data(read_object(Path(base.config)))
+        if config.task.name != task:
+            raise InputError(f"--config must be of task {task!r}; it is of {config.task.name!r}.")
+    given = parse(_arguments_class(config, base), arguments, f"{VERB.name} {task}", VERB.help)
+    if given.resume is not None:
+        raise InputError("--resume must stand without a TASK; the run knows its task.")
+    resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
+    folder = create_run(resolved, run_path(given.out or _name(resolved), given.runs))
+    return report_training(folder, as_json=given.json)
+
+
+def _help_or_resume(arguments: list[str], task: str | None) -> int:
+    from workbench.registry import find
+    from workbench.runs import RunFolder, run_path
+    from workbench.tasks import TASKS
+    from workbench.training.config import preset_config
+
+    if task is not None or {"-h", "--help"} & set(arguments):
+        name = find(TASKS, task, "task").name if task else next(iter(TASKS))
+        config = preset_config(name, Arguments.preset)
+        parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", VERB.help)
+    given = parse(Arguments, arguments, VERB.name, VERB.help)
+    if given.resume is None:
+        raise InputError(f"train needs a TASK or --resume RUN; known tasks: {', '.join(TASKS)}.")
+    folder = RunFolder.open(run_path(given.resume, given.runs))
+    return report_training(folder, as_json=given.json)
+
+
+def _base(arguments: Sequence[str]) -> Arguments:
+    """Preset and config file alone: they decide the defaults of everything else."""
+    taken: dict[str, Any] = {}
+    for name in ("preset", "config"):
+        for position, argument in enumerate(arguments):
+            if argument == f"--{name}" and position + 1 < len(arguments):
+                taken[name] = arguments[position + 1]
+            elif argument.startswith(f"--{name}="):
+                taken[name] = argument.partition("=")[2]
+    return Arguments(**taken)
+
+
+def _arguments_class(config: "RunConfig", base: Arguments) -> type[Any]:
+    """Arguments with the task's, the model's and the training's own options."""
+    fields: list[Any] = [
+        (part, type(getattr(config, part)), field(default=getattr(config, part))) for part in ("task", "model", "train")
+    ]
+    return dataclasses.make_dataclass("TrainArguments", fields, bases=(type(base),), frozen=True)
+
+
+def create_run(config: "RunConfig", path: Path) -> "RunFolder":
+    """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
+    from workbench.environment import environment
+    from workbench.runs import RunFolder
+    from workbench.training.loop import check_device
+
+    check_device(config.train.device)
+    return RunFolder.create(path, config.to_data(), environment(config.train.seed))
+
+
+def report_training(folder: "RunFolder", *, as_json: bool) -> int:
+    """Train with a progress bar; print the outcome and return the exit status."""
+    from workbench.training.loop import train
+
+    note(f"run {folder.path}")
+    with training_progress(folder.name) as show:
+        state = train(folder, show)
+    outcome = _outcome(folder, state)
+    if as_json:
+        print_json(outcome)
+    else:
+        say(
+            f"{state} {folder.path} at step {outcome['step']}: loss {number(outcome['loss'])}, over least squares "
+            f"{number(outcome['excess'])}, {clock(outcome['seconds'] or 0)}"
+        )
+        follow = f"train --resume {folder.path}" if state == STOPPED else f"agree {folder.path}"
+        say(f"next: mesascope {follow}")
+    return _INTERRUPTED if state == STOPPED else 0
+
+
+def _outcome(folder: "RunFolder", state: str) -> Mapping[str, Any]:
+    lines = folder.metrics()
+    last = lines[-1] if lines else {}
+    measured = {name: last.get(name) for name in ("step", "loss", "excess", "seconds")}
+    return {"schema": "mesascope/train/1", "run": folder.name, "path": str(folder.path), "state": state, **measured}
+
+
+def _name(config: "RunConfig") -> str:
+    from workbench.configs import digest
+
+    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{now}-{config.task.name}-{digest(config.to_data())[:8]}"
+
+
+VERB = Verb(
+    "train",
+    "TASK [--preset demo|small|paper] [--out RUN] | --resume RUN",
+    "train a transformer on a task into a run folder",
+    run,
+)
