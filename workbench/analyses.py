@@ -1,5 +1,6 @@
 """Analyses on runs: computed once, kept in the run folder, read ever after."""
 
+from collections.abc import Callable
 from typing import Any
 
 from workbench.agreement.config import AgreementConfig
@@ -13,13 +14,19 @@ _AGREEMENT_CODE = 1
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 
 
-def agree(run: Run, config: AgreementConfig | None = None, step: int | None = None) -> dict[str, Any]:
+def agree(
+    run: Run,
+    config: AgreementConfig | None = None,
+    step: int | None = None,
+    announce: Callable[[], None] | None = None,
+) -> dict[str, Any]:
     """The layer-by-layer agreement of a checkpoint with the reference algorithms, as the JSON output has it.
 
     Args:
         run: The run.
         config: Settings; the defaults if None.
         step: Checkpoint; the last one if None.
+        announce: Called before anything is computed: not for a kept result, nor for a damaged run.
 
     Raises:
         InputError: If the run has no such checkpoint, is damaged, or its task is no regression.
@@ -38,16 +45,20 @@ def agree(run: Run, config: AgreementConfig | None = None, step: int | None = No
     kept = run.folder.result(AGREEMENT, key)
     if kept is not None:
         return kept
-    record = no_nan(_agreement_record(run, config, step))
+    record = no_nan(_agreement_record(run, config, step, announce))
     run.folder.save_result(AGREEMENT, key, record)
     return record
 
 
-def _agreement_record(run: Run, config: AgreementConfig, step: int) -> dict[str, Any]:
+def _agreement_record(
+    run: Run, config: AgreementConfig, step: int, announce: Callable[[], None] | None
+) -> dict[str, Any]:
     from workbench.agreement.layerwise import study
 
-    task = run.task()
-    found = study(run.model(step), run.untrained_model(), task, config)
+    task, model, untrained = run.task(), run.model(step), run.untrained_model()
+    if announce is not None:
+        announce()
+    found = study(model, untrained, task, config)
     raw, normed = to_data(found.raw), to_data(found.final_norm)
     shape = task.model_shape()
     return {

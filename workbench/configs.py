@@ -8,8 +8,10 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from workbench.errors import InputError, must, refuse_faults
@@ -33,18 +35,36 @@ def from_data(cls: type[T], data: Any, where: str = "") -> T:
     """The config of class ``cls`` that ``data`` describes; missing keys take their defaults.
 
     Raises:
-        InputError: If ``data`` holds an unknown key or a value of the wrong type or range.
+        InputError: With all faults: unknown keys, missing ones without default, values of the wrong type, and, where
+            all types are right, values out of range.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{where or cls.__name__} must be an object of named values; got {data!r}.")
     hints = get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
-    for key in data:
-        if key not in known:
-            raise InputError(unknown(f"key of {where or cls.__name__}", key, known))
-    values = {key: _value(hints[key], item, prefix + key) for key, item in data.items()}
+    faults = [unknown(f"key of {where or cls.__name__}", key, fields) for key in data if key not in fields]
+    faults += [f"{prefix}{name} must be given" for name, f in fields.items() if name not in data and _required(f)]
+    values: dict[str, Any] = {}
+    for key, item in data.items():
+        if key in fields:
+            with gathering(faults):
+                values[key] = _value(hints[key], item, prefix + key)
+    refuse_faults(faults)
     return cls(**values)
+
+
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+@contextmanager
+def gathering(faults: list[str]) -> Iterator[None]:
+    """Add what is refused inside to ``faults`` instead of raising it, so that several are told together."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
 
 
 def _value(hint: Any, item: Any, where: str) -> Any:
@@ -76,10 +96,10 @@ def _scalar(hint: type, item: Any, where: str) -> Any:
     fits = {
         bool: is_bool,
         int: isinstance(item, int) and not is_bool,
-        float: isinstance(item, int | float) and not is_bool,
+        float: isinstance(item, float) or (isinstance(item, int) and not is_bool and abs(item) <= sys.float_info.max),
         str: isinstance(item, str),
     }[hint]
-    noun = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[hint]
+    noun = {bool: "true or false", int: "a whole number", float: "a number in float64's range", str: "a text"}[hint]
     refuse_faults([must(where, f"be {noun}", item, fits)])
     return hint(item)
 
@@ -112,13 +132,17 @@ def no_nan(data: Any) -> Any:
     return data
 
 
-def is_count(value: object, at_least: int = 1) -> bool:
-    """Whether ``value`` is a whole number of at least ``at_least``."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+LARGEST_COUNT = 2**53
+"""Whole numbers up to here are exact in every JSON reader, and fit torch's."""
 
 
-def is_finite(value: object, at_least: float = -math.inf, above: float = -math.inf) -> bool:
+def is_count(value: object, at_least: int = 1, at_most: int = LARGEST_COUNT) -> bool:
+    """Whether ``value`` is a whole number from ``at_least`` to ``at_most``."""
+    return isinstance(value, int) and not isinstance(value, bool) and at_least <= value <= at_most
+
+
+def is_finite(value: object, at_least: int | float = -math.inf, above: int | float = -math.inf) -> bool:
     """Whether ``value`` is a finite number, at least ``at_least`` and greater than ``above``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
         return False
     return math.isfinite(value) and value >= at_least and value > above

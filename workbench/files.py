@@ -2,23 +2,34 @@
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
+import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from workbench.configs import canonical_json, no_nan
 from workbench.errors import InputError
 
 TEMPORARY = ".tmp-"
 """Prefix of everything half-written; nothing reads such names and ``sweep`` removes them."""
+_WRITER = re.compile(re.escape(TEMPORARY) + r"(\d+)-(\d+)-")
+
+
+def aside(path: Path) -> Path:
+    """Where this thread writes what will become ``path``."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{threading.get_native_id()}-{path.name}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write the whole file or leave the old one: temporary file, fsync, replace."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = aside(path)
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -67,7 +78,7 @@ def read_object(path: Path) -> dict[str, Any]:
         InputError: If the file is missing or holds anything else.
     """
     try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant, parse_float=_finite)
     except OSError as error:
         raise InputError(f"{path} must be readable; {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
@@ -81,23 +92,36 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no float64")
+    return number
+
+
 def _checksum(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sweep(folder: Path) -> None:
-    """Remove what an interrupted write left behind."""
+    """Remove what interrupted writes left behind; what a living process is writing stays."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
+        if not _is_abandoned(leftover.name):
+            continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _is_abandoned(name: str) -> bool:
+    """Whether ``aside`` gave this name to a process or thread that is gone, or to this very thread."""
+    writer = _WRITER.match(name)
+    if writer is None:
+        return False
+    pid, thread = int(writer[1]), int(writer[2])
+    if pid != os.getpid():
+        return not psutil.pid_exists(pid)
+    return thread not in {t.native_id for t in threading.enumerate() if t is not threading.current_thread()}
 
 
 def json_line(data: Mapping[str, Any]) -> str:
@@ -106,31 +130,31 @@ def json_line(data: Mapping[str, Any]) -> str:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that ``json_line`` made. A torn last line is dropped, and only that one.
+    """The lines that ``json_line`` made. A torn last line, one without its end, is dropped, and only that one.
 
     Raises:
         InputError: If any other line is damaged; the message has its 1-based number.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        *lines, rest = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    if not lines[-1]:
-        lines.pop()
-    return list(_checked_lines(path, lines))
+    except OSError as error:
+        raise InputError(f"{path} must be readable; {error.strerror}.") from error
+    found = [_checked_line(line) for line in lines]
+    if None in found:
+        number = found.index(None) + 1
+        raise InputError(f"{path} line {number} must match its checksum; it was changed or damaged. Delete that line.")
+    return [line for line in (*found, _checked_line(rest)) if line is not None]
 
 
-def _checked_lines(path: Path, lines: list[bytes]) -> Iterable[dict[str, Any]]:
-    for number, line in enumerate(lines, 1):
-        try:
-            data = json.loads(line)
-            whole = isinstance(data, dict) and data.pop("crc", None) == _crc(data)
-        except ValueError:
-            whole = False
-        if whole:
-            yield data
-        elif number < len(lines):
-            raise InputError(f"{path} line {number} must match its checksum; it was changed or damaged.")
+def _checked_line(line: bytes) -> dict[str, Any] | None:
+    """What the line says, or None if it is not what was written."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) and data.pop("crc", None) == _crc(data) else None
 
 
 def _crc(data: Mapping[str, Any]) -> str:

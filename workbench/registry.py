@@ -36,13 +36,13 @@ def by_name(*records: T) -> Mapping[str, T]:
     return MappingProxyType(table)
 
 
-def find(registry: Mapping[str, T], name: str, kind: str) -> T:
+def find(registry: Mapping[str, T], name: object, kind: str) -> T:
     """The record called ``name``.
 
     Raises:
         InputError: If there is none; the message lists the known names.
     """
-    if name not in registry:
+    if not isinstance(name, str) or name not in registry:
         raise InputError(unknown(kind, name, registry))
     return registry[name]
 

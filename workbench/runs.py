@@ -10,23 +10,26 @@ results/<analysis>/<key>.{json,safetensors}
 report.html
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from workbench.configs import canonical_json, digest
+from workbench.configs import canonical_json, digest, from_data
 from workbench.errors import InputError
 from workbench.files import (
-    TEMPORARY,
-    file_sha256,
+    aside,
     json_line,
     read_json,
     read_json_lines,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _STEP = re.compile(r"step-(\d{8,})\Z")
 _WEIGHTS, _STATE, _MANIFEST = "model.safetensors", "train_state.pt", "MANIFEST.json"
+_CHECKPOINT_SCHEMA = "mesascope/checkpoint/1"
 
 
 @dataclass(frozen=True)
@@ -90,24 +94,25 @@ class RunFolder:
         """A new run, complete or not there at all.
 
         Raises:
-            InputError: If the name is not a run name or the folder exists.
+            InputError: If the name is not a run name, the folder exists, or it cannot be written.
         """
         check_name(path.name)
-        if path.exists():
+        if os.path.lexists(path):
             raise InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
+        unfinished = aside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
+            sweep(path.parent)
+            for folder in (unfinished, unfinished / "checkpoints", unfinished / "results"):
+                folder.mkdir()
+            write_bytes(unfinished / "config.json", (canonical_json(config) + "\n").encode())
+            write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
+            os.rename(unfinished, path)
+            sync_folder(path.parent)
         except OSError as error:
             raise InputError(f"{path} must be writable; {error.strerror}.") from error
-        (unfinished / "checkpoints").mkdir()
-        (unfinished / "results").mkdir()
-        write_bytes(unfinished / "config.json", (canonical_json(config) + "\n").encode())
-        write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
-        os.rename(unfinished, path)
-        sync_folder(path.parent)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         return cls(path)
 
     @classmethod
@@ -117,7 +122,7 @@ class RunFolder:
         Raises:
             InputError: If there is none; the message lists the runs beside it.
         """
-        if not (path / "config.json").is_file():
+        if not os.path.isfile(path / "config.json"):
             known = ", ".join(run_names(path.parent)) or "none"
             raise InputError(f"no run at {path}; known in {path.parent}: {known}.")
         return cls(path)
@@ -155,11 +160,7 @@ class RunFolder:
         """
         if not (self.path / "status.json").exists():
             return Status("new", 0, 0, 0.0)
-        data = read_json(self.path / "status.json")
-        try:
-            status = Status(**data)
-        except TypeError as error:
-            raise InputError(f"{self.path / 'status.json'} must be a status; {error}.") from error
+        status = from_data(Status, read_json(self.path / "status.json"), str(self.path / "status.json"))
         if status.state == "running" and not _alive(status.pid, status.pid_started):
             return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
         return status
@@ -170,30 +171,19 @@ class RunFolder:
         Raises:
             InputError: If a living process holds it.
         """
-        path = self.path / "claim.json"
         me = psutil.Process()
         mine = json.dumps({"pid": me.pid, "pid_started": me.create_time()}).encode()
-        for _ in range(2):
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                holder = self._holder()
-                if holder is not None:
-                    raise InputError(
-                        f"run {self.name!r} is being trained by process {holder}. Wait for it or stop it."
-                    ) from None
-                path.unlink(missing_ok=True)
-                continue
-            with os.fdopen(handle, "wb") as file:
-                file.write(mine)
-            return
-        raise InputError(f"run {self.name!r} is being claimed by another process. Try again.")
+        with _locked(self.path):
+            holder = self._holder()
+            if holder is not None:
+                raise InputError(f"run {self.name!r} is being trained by process {holder}. Wait for it or stop it.")
+            write_bytes(self.path / "claim.json", mine)
 
     def _holder(self) -> int | None:
         try:
             claim = json.loads((self.path / "claim.json").read_bytes())
             alive = _alive(claim["pid"], claim["pid_started"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return claim["pid"] if alive else None
 
@@ -243,23 +233,24 @@ class RunFolder:
         from safetensors.torch import save
 
         final = self._checkpoint(step)
-        aside = final.with_name(f"{TEMPORARY}{os.getpid()}-{final.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        unfinished = aside(final)
+        state_file = BytesIO()
+        torch.save(dict(state), state_file)
+        content = {
+            _WEIGHTS: save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
+            _STATE: state_file.getvalue(),
+        }
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+        manifest = {"schema": _CHECKPOINT_SCHEMA, "step": step, "files": sums}
         try:
-            write_bytes(aside / _WEIGHTS, save({k: v.detach().cpu().contiguous() for k, v in weights.items()}))
-            with open(aside / _STATE, "wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            sums = {name: file_sha256(aside / name) for name in (_WEIGHTS, _STATE)}
-            manifest = {"schema": "mesascope/checkpoint/1", "step": step, "files": sums}
-            write_json(aside / _MANIFEST, {**manifest, "config_sha256": self.env()["config_sha256"]})
+            unfinished.mkdir(parents=True)
+            for name, data in content.items():
+                write_bytes(unfinished / name, data)
+            write_json(unfinished / _MANIFEST, {**manifest, "config_sha256": self.env()["config_sha256"]})
             shutil.rmtree(final, ignore_errors=True)
-            os.rename(aside, final)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+            os.rename(unfinished, final)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         sync_folder(final.parent)
 
     def weights(self, step: int | None = None) -> "dict[str, Tensor]":
@@ -268,23 +259,36 @@ class RunFolder:
         Raises:
             InputError: If there is no such checkpoint or its content does not match its manifest.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
-        return load(self._checked_file(step, _WEIGHTS).read_bytes())
+        path, content = self._checked_file(step, _WEIGHTS)
+        try:
+            return load(content)
+        except (SafetensorError, KeyError) as error:
+            raise InputError(f"{path} must be a safetensors file of weights; {error}.") from error
 
     def train_state(self, step: int | None = None) -> dict[str, Any]:
         """What training needs beside the weights; read without executing anything.
 
         Raises:
-            InputError: If there is no such checkpoint or its content does not match its manifest.
+            InputError: If there is no such checkpoint, its content does not match its manifest, or it holds more
+                than tensors and plain values.
         """
         import torch
 
-        return torch.load(self._checked_file(step, _STATE), weights_only=True, map_location="cpu")
+        path, content = self._checked_file(step, _STATE)
+        try:
+            return torch.load(BytesIO(content), weights_only=True, map_location="cpu")
+        except Exception as error:  # whatever a hostile pickle makes the unpickler raise
+            raise InputError(
+                f"{path} must hold tensors and plain values only; it does not, and nothing in it was run. "
+                f"Delete the folder {path.parent.name}."
+            ) from error
 
     def weights_sha256(self, step: int | None = None) -> str:
         """Checksum of a checkpoint's weights, from its manifest: the identity of what an analysis ran on."""
-        return self._manifest(self.resolve_step(step))["files"][_WEIGHTS]
+        return self._file_sums(self.resolve_step(step))[_WEIGHTS]
 
     def resolve_step(self, step: int | None) -> int:
         """The step itself if it has a checkpoint; the last one for None.
@@ -304,27 +308,37 @@ class RunFolder:
     def _checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:08d}"
 
-    def _manifest(self, step: int) -> dict[str, Any]:
+    def _file_sums(self, step: int) -> dict[str, str]:
+        """Checksums of a checkpoint's files, from its manifest."""
         path = self._checkpoint(step) / _MANIFEST
         manifest = read_json(path)
-        if manifest.get("schema") != "mesascope/checkpoint/1":
+        if manifest.get("schema") != _CHECKPOINT_SCHEMA:
             raise InputError(
-                f"{path} must have schema 'mesascope/checkpoint/1'; got {manifest.get('schema')!r}. Update mesascope."
+                f"{path} must have schema {_CHECKPOINT_SCHEMA!r}; got {manifest.get('schema')!r}. Update mesascope."
             )
         if manifest.get("config_sha256") != self.env().get("config_sha256"):
             raise InputError(f"{path} must belong to this run's config; it comes from another run.")
-        return manifest
+        if manifest.get("step") != step:
+            raise InputError(f"{path} must be of step {step}; it is of step {manifest.get('step')!r}.")
+        sums = manifest.get("files")
+        if not isinstance(sums, dict) or not {_WEIGHTS, _STATE} <= sums.keys():
+            raise InputError(f"{path} must list {_WEIGHTS} and {_STATE}; got {sums!r}.")
+        return sums
 
-    def _checked_file(self, step: int | None, name: str) -> Path:
+    def _checked_file(self, step: int | None, name: str) -> tuple[Path, bytes]:
         step = self.resolve_step(step)
         path = self._checkpoint(step) / name
-        expected = self._manifest(step)["files"].get(name)
-        if not path.is_file() or file_sha256(path) != expected:
+        expected = self._file_sums(step)[name]
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = None
+        if content is None or hashlib.sha256(content).hexdigest() != expected:
             raise InputError(
                 f"{path} must match its checksum in {_MANIFEST}; it is missing, truncated or damaged. "
                 f"Delete the folder {path.parent.name} to fall back on an earlier checkpoint."
             )
-        return path
+        return path, content
 
     # Results
 
@@ -419,5 +433,16 @@ def _alive(pid: int | None, started: float | None) -> bool:
     try:
         process = psutil.Process(pid)
         return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except (psutil.Error, ValueError):
         return False
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time inside; the system unlocks when a process dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

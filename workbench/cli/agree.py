@@ -33,10 +33,10 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.opened import open_run
 
     opened = open_run(name, given.runs)
-    note(f"comparing {opened.folder.name} with the reference algorithms; kept results are read, not computed")
     from workbench.analyses import agree
 
-    record = agree(opened, given.settings, given.step)
+    told = f"comparing {opened.folder.name} with the reference algorithms; the result is kept in the run folder"
+    record = agree(opened, given.settings, given.step, announce=lambda: note(told))
     if given.json:
         print_json(record)
     else:

@@ -44,26 +44,37 @@ def run(arguments: Sequence[str]) -> int:
     task = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if {"-h", "--help"} & set(arguments) or task is None:
         return _help_or_resume(arguments, task)
-    from workbench.registry import find
     from workbench.runs import run_path
-    from workbench.tasks import TASKS
-    from workbench.training.config import preset_config, run_config_from_data
+    from workbench.training.config import preset_config
 
-    find(TASKS, task, "task")
     base = _base(arguments)
-    config = preset_config(task, base.preset)
-    if base.config is not None:
-        from workbench.files import read_object
-
-        config = run_config_from_data(read_object(Path(base.config)))
-        if config.task.name != task:
-            raise InputError(f"--config must be of task {task!r}; it is of {config.task.name!r}.")
+    config = preset_config(task, base.preset) if base.config is None else _config_from_file(base.config, task)
     given = parse(_arguments_class(config, base), arguments, f"{VERB.name} {task}", VERB.help)
     if given.resume is not None:
         raise InputError("--resume must stand without a TASK; the run knows its task.")
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
     folder = create_run(resolved, run_path(given.out or _name(resolved), given.runs))
     return report_training(folder, as_json=given.json)
+
+
+def _config_from_file(path: str, task: str) -> "RunConfig":
+    """The run config in a file, without the model's shapes that the task gives: they follow the task's options."""
+    from workbench.files import read_object
+    from workbench.models.config import TransformerConfig
+    from workbench.registry import find
+    from workbench.tasks import TASKS
+    from workbench.training.config import run_config_from_data
+
+    find(TASKS, task, "task")
+    data = read_object(Path(path))
+    try:
+        config = run_config_from_data(data).resolved()
+    except InputError as error:
+        raise InputError(f"--config {path}: {error}") from error
+    if config.task.name != task:
+        raise InputError(f"--config must be of task {task!r}; it is of {config.task.name!r}.")
+    plain = {name: getattr(TransformerConfig(), name) for name in config.task.model_shape()}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **plain))
 
 
 def _help_or_resume(arguments: list[str], task: str | None) -> int:
@@ -88,8 +99,9 @@ def _base(arguments: Sequence[str]) -> Arguments:
     taken: dict[str, Any] = {}
     for name in ("preset", "config"):
         for position, argument in enumerate(arguments):
-            if argument == f"--{name}" and position + 1 < len(arguments):
-                taken[name] = arguments[position + 1]
+            following = arguments[position + 1 : position + 2]
+            if argument == f"--{name}" and following and not following[0].startswith("-"):
+                taken[name] = following[0]
             elif argument.startswith(f"--{name}="):
                 taken[name] = argument.partition("=")[2]
     return Arguments(**taken)
@@ -107,9 +119,10 @@ def create_run(config: "RunConfig", path: Path) -> "RunFolder":
     """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
     from workbench.environment import environment
     from workbench.runs import RunFolder
-    from workbench.training.loop import check_device
+    from workbench.training.loop import build_model, check_device
 
     check_device(config.train.device)
+    build_model(config)
     return RunFolder.create(path, config.to_data(), environment(config.train.seed))
 
 

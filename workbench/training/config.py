@@ -1,17 +1,21 @@
 """Every knob of a training run, and of the run as a whole. Imports no torch by itself."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from workbench.configs import from_data, is_count, is_finite, to_data
+from workbench.configs import from_data, gathering, is_count, is_finite, to_data
 from workbench.errors import InputError, must, refuse_faults
 from workbench.models.config import TransformerConfig
+from workbench.models.prompt import plan_of
 from workbench.registry import find
 from workbench.tasks import TASKS, Task
 
 SCHEMA = "mesascope/run/1"
+_MOST_STEPS = 10**9
+"""The steps with a checkpoint are listed in memory."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +72,21 @@ class TrainConfig:
     """CPU threads; chosen for the machine if not given."""
 
     def __post_init__(self) -> None:
-        counts = ("n_steps", "n_batch", "d_every", "n_every", "n_add", "log_every")
+        counts = ("n_batch", "d_every", "n_every", "n_add", "log_every")
         optional = ("d_start", "n_start", "checkpoint_every", "n_threads")
         at_least_0 = ("weight_decay", "momentum", "lr_final")
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        n_steps_fit = is_count(self.n_steps, at_most=_MOST_STEPS)
         refuse_faults(
             [
+                must("n_steps", "be a whole number from 1 to 10^9", self.n_steps, n_steps_fit),
                 *(
-                    must(name, "be a whole number of at least 1", values[name], is_count(values[name]))
-                    for name in counts
-                ),
-                *(
-                    must(name, "be a whole number of at least 1", v, v is None or is_count(v))
-                    for name in optional
+                    must(name, "be a whole number from 1 to 2^53", v, is_count(v) or (v is None and name in optional))
+                    for name in (*counts, *optional)
                     for v in [values[name]]
                 ),
                 *(
-                    must(name, "be a whole number of at least 0", values[name], is_count(values[name], 0))
+                    must(name, "be a whole number from 0 to 2^53", values[name], is_count(values[name], 0))
                     for name in ("seed", "warmup_steps", "checkpoints_per_decade")
                 ),
                 *(
@@ -96,7 +98,9 @@ class TrainConfig:
                     "betas",
                     "be two numbers of at least 0 and below 1",
                     self.betas,
-                    len(self.betas) == 2 and all(is_finite(b, at_least=0) and b < 1 for b in self.betas),
+                    isinstance(self.betas, tuple)
+                    and len(self.betas) == 2
+                    and all(is_finite(b, at_least=0) and b < 1 for b in self.betas),
                 ),
                 must(
                     "decay_fraction",
@@ -131,11 +135,17 @@ class RunConfig:
         shape = self.task.model_shape()
         train = self.train
         limits = {"d_start": shape.get("d_input"), "n_start": shape.get("n_context")}
-        for name, limit in limits.items():
-            start = getattr(train, name)
-            if start is not None and (limit is None or start > limit):
-                raise InputError(f"train.{name} must be at most the task's {limit}; got {start}.")
-        return replace(self, model=self.model.shaped(shape))
+        faults = [
+            must(f"train.{name}", f"be at most the task's {limit}", start, limit is not None and start <= limit)
+            for name, limit in limits.items()
+            for start in [getattr(train, name)]
+            if start is not None
+        ]
+        with gathering(faults):
+            model = self.model.shaped(shape)
+            faults.append(_length_fault(model))
+        refuse_faults(faults)
+        return replace(self, model=model)
 
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data, with the schema and the task's registry name."""
@@ -147,6 +157,15 @@ class RunConfig:
         }
 
 
+def _length_fault(model: TransformerConfig) -> str:
+    """What is wrong with a given ``n_ctx``, or ""."""
+    if model.n_ctx is None or model.n_context is None:
+        return ""
+    n_positions = plan_of(model).n_positions(model.n_context)
+    rule = f"be at least {n_positions}, the positions of {model.n_context} examples"
+    return must("model.n_ctx", rule, model.n_ctx, model.n_ctx >= n_positions, "or leave it out")
+
+
 def run_config_from_data(data: Any) -> RunConfig:
     """The run config that ``to_data`` wrote.
 
@@ -156,11 +175,21 @@ def run_config_from_data(data: Any) -> RunConfig:
     if not isinstance(data, Mapping):
         raise InputError(f"a run config must be an object; got {type(data).__name__}.")
     check_schema(data.get("schema"), SCHEMA)
-    parts = {key: value for key, value in data.items() if key != "schema"}
-    task_data = dict(parts.pop("task", {}))
-    task = from_data(find(TASKS, task_data.pop("name", None), "task"), task_data, "task")
-    rest = from_data(_ModelAndTraining, parts, "run config")
+    parts = {key: value for key, value in data.items() if key not in ("schema", "task")}
+    faults: list[str] = []
+    with gathering(faults):
+        task = _task_from_data(data.get("task"))
+    with gathering(faults):
+        rest = from_data(_ModelAndTraining, parts, "run config")
+    refuse_faults(faults)
     return RunConfig(task, rest.model, rest.train)
+
+
+def _task_from_data(data: Any) -> Task:
+    if not isinstance(data, Mapping):
+        raise InputError(f"task must be an object with a name; got {data!r}.")
+    settings = {key: value for key, value in data.items() if key != "name"}
+    return from_data(find(TASKS, data.get("name"), "task"), settings, "task")
 
 
 @dataclass(frozen=True)
@@ -176,11 +205,11 @@ def check_schema(found: object, known: str) -> None:
         InputError: If ``found`` is not ``known`` or an older version of it.
     """
     kind, _, version = known.rpartition("/")
-    text = str(found)
-    if text.rpartition("/")[0] != kind or not text.rpartition("/")[2].isdigit():
+    told = re.fullmatch(rf"{re.escape(kind)}/([0-9]{{1,9}})", found) if isinstance(found, str) else None
+    if told is None:
         raise InputError(f"schema must be {known!r}; got {found!r}.")
-    if int(text.rpartition("/")[2]) > int(version):
-        raise InputError(f"schema must be at most {known!r}; got {text!r}. Update mesascope to read it.")
+    if int(told[1]) > int(version):
+        raise InputError(f"schema must be at most {known!r}; got {found!r}. Update mesascope to read it.")
 
 
 def preset_config(task_name: str, preset: str) -> RunConfig:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -46,7 +46,7 @@ class TrainingFailed(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
-def _ignore(progress: Progress) -> None:  # noqa: ARG001  # a listener that does not listen
+def _ignore(progress: Progress) -> None:  # a listener that does not listen
     pass
 
 
@@ -87,7 +87,7 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
 
     Raises:
         InputError: If the run is damaged or another process trains it.
-        TrainingFailed: If the loss is no longer finite.
+        TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
     """
     config = run_config_from_data(run.config())
     run.claim()
@@ -96,8 +96,14 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
         with _threads(config.train), _stop_signals() as stop:
             return _train(run, config, stop, report or _ignore)
     except BaseException as error:
-        step = run.checkpoint_steps()[-1] if run.checkpoint_steps() else 0
-        run.write_status("failed", step, config.train.n_steps, f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # a full disk: the status stays "running", which reads "killed" from now on
+            step = run.checkpoint_steps()[-1] if run.checkpoint_steps() else 0
+            run.write_status("failed", step, config.train.n_steps, f"{type(error).__name__}: {error}")
+        if isinstance(error, OSError):
+            raise TrainingFailed(
+                f"{run.path} cannot be written ({error.strerror or error}); the last checkpoint is kept. "
+                f"Make room, then go on with mesascope train --resume {run.path}."
+            ) from error
         raise
     finally:
         run.release()
@@ -188,11 +194,14 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy weights into a model of the same parameters.
 
     Raises:
-        RuntimeError: If names or shapes differ.
+        InputError: If names or shapes differ.
     """
     parameters = dict(model.named_parameters())
-    if weights.keys() != parameters.keys():
-        raise RuntimeError(f"weights must be those of the model; they differ in {weights.keys() ^ parameters.keys()}.")
+    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    given = {name: tuple(weight.shape) for name, weight in weights.items()}
+    differing = sorted(name for name in wanted | given if wanted.get(name) != given.get(name))
+    if differing:
+        raise InputError(f"weights must be those of the model; they differ in {', '.join(differing)}.")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(weights[name])
@@ -205,11 +214,22 @@ def _restore(run: RunFolder, model: nn.Module, optimizer: torch.optim.Optimizer)
     if not steps:
         return 0
     load_weights(model, run.weights(steps[-1]))
-    optimizer.load_state_dict(run.train_state(steps[-1])["optimizer"])
+    state = run.train_state(steps[-1])
+    try:
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{run.path} must hold the state of this run's optimizer at step {steps[-1]}; it does not ({error})."
+        ) from error
     return steps[-1]
 
 
 def _save(run: RunFolder, step: int, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    if not all(parameter.isfinite().all() for parameter in parameters.values()):
+        raise TrainingFailed(
+            f"the weights are not finite at step {step}; the last checkpoint is kept. Lower train.lr or set "
+            "train.clip_norm."
+        )
     state = {"step": step, "optimizer": optimizer.state_dict(), "torch": torch.__version__}
     run.save_checkpoint(step, parameters, state)
 
