@@ -1,30 +1,25 @@
 """The whole study: read out every layer, compare it with every step of every algorithm."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench import baselines
 from workbench.activations import query_streams
+from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.read_outs import NormalEquations, ReadOuts, fit, total
-from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
-from workbench.agreement.references import RIDGES, Family, References, references
-from workbench.agreement.similarity import residual_directions, sim_e_by_prompt
-from workbench.agreement.trend import Trend, fit_trend, rate_of_shape
-from workbench.agreement.verdict import weigh
+from workbench.agreement.record import Reading
+from workbench.agreement.references import References, references
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
-from workbench.metrics import bootstrap_weights, error_by_context, interval
+from workbench.metrics import error_by_context
 from workbench.models.transformer import Transformer
 from workbench.tasks import Task
 
 _BATCH = 256
-ANCHORED = 0.99
-"""SimE with an anchor from which on a layer is said to sit on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,28 +107,8 @@ def _reading(
     """All layers under one way of reading them."""
     predictions, ridges = _layer_predictions(model, task, batch, scored, config, final_norm=final_norm)
     control, _ = _layer_predictions(untrained, task, batch, scored, config, final_norm=final_norm)
-    ys = batch.ys[:, scored].double()
-    shares = bootstrap_weights(len(ys), config.n_resamples, torch.Generator().manual_seed(config.seed))
-    by_family = {name: _Comparison.of(predictions, control, f, ys, shares) for name, f in known.families.items()}
-    anchors = _anchors(predictions, known, ys)
-    errors = ((predictions - ys) ** 2).mean((1, 2)) / batch.xs.shape[-1]
-    layers = []
-    for layer in range(len(predictions)):
-        families = {name: comparison.family(layer) for name, comparison in by_family.items()}
-        near = {name: values[layer] for name, values in anchors.items() if name != "best_ridge"}
-        layers.append(
-            LayerAgreement(
-                layer=layer,
-                error=errors[layer].item(),
-                anchors=near,
-                best_ridge=anchors["best_ridge"][layer],
-                readout_ridge=ridges[layer].item(),
-                families=families,
-                at_anchor=next((name for name in ("zero", "ols") if near[name] >= ANCHORED), None),
-            )
-        )
-    trend = {name: comparison.trend(layers, name) for name, comparison in by_family.items()}
-    return Reading(tuple(layers), trend, weigh(layers, trend))
+    layers = LayerPredictions(predictions, control, ridges, batch.ys[:, scored].double(), batch.xs.shape[-1])
+    return compare(layers, known, n_resamples=config.n_resamples, seed=config.seed)
 
 
 def _layer_predictions(
@@ -170,81 +145,3 @@ def _parts(model: Transformer, batch: RegressionBatch) -> list[RegressionBatch]:
 
 def _predict(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "batch context"]:
     return torch.cat([model.predict(part).double().cpu() for part in _parts(model, batch)])
-
-
-def _anchors(predictions: Tensor, known: References, ys: Tensor) -> dict[str, list[float]]:
-    """SimE of each layer with each anchor, and the ridge strength nearest to each layer."""
-    found = {
-        name: sim_e_by_prompt(predictions, anchor[None], ys)[:, 0].nanmean(-1).tolist()
-        for name, anchor in known.anchors.items()
-    }
-    by_ridge = sim_e_by_prompt(predictions, known.ridges, ys).nanmean(-1)
-    best = by_ridge.nan_to_num(-torch.inf).argmax(1)
-    found["ridge"] = by_ridge[torch.arange(len(best)), best].tolist()
-    found["best_ridge"] = [RIDGES[i] for i in best.tolist()]
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """All layers against all steps of one family, with bootstrap."""
-
-    steps: tuple[int, ...]
-    sim_e: Float[Tensor, "layer step"]
-    resampled: Float[Tensor, "resample layer step"]
-    chance: Float[Tensor, "layer step"]
-    untrained: Float[Tensor, "layer step"]
-
-    @classmethod
-    def of(cls, predictions: Tensor, control: Tensor, family: Family, ys: Tensor, shares: Tensor) -> "_Comparison":
-        by_prompt = sim_e_by_prompt(predictions, family.predictions, ys)
-        there = ~by_prompt.isnan()
-        summed = torch.einsum("rp,lsp->rls", shares, by_prompt.nan_to_num(0.0))
-        counted = torch.einsum("rp,lsp->rls", shares, there.double())
-        return cls(
-            steps=family.steps,
-            sim_e=by_prompt.nanmean(-1),
-            resampled=summed / counted,
-            chance=_shifted(predictions, family.predictions, ys),
-            untrained=sim_e_by_prompt(control, family.predictions, ys).nanmean(-1),
-        )
-
-    @property
-    def best(self) -> Tensor:
-        """Index of the best step of each layer, the first if several."""
-        return self.sim_e.nan_to_num(-torch.inf).argmax(1)
-
-    def family(self, layer: int) -> FamilyAgreement:
-        best = int(self.best[layer])
-        steps = torch.tensor(self.steps, dtype=torch.float64)
-        best_steps = steps[self.resampled[:, layer].nan_to_num(-torch.inf).argmax(-1)]
-        ci, step_ci = interval(self.resampled[:, layer, best]), interval(best_steps)
-        return FamilyAgreement(
-            steps=self.steps,
-            sim_e=tuple(self.sim_e[layer].tolist()),
-            best_step=self.steps[best],
-            best_sim_e=self.sim_e[layer, best].item(),
-            ci=(ci.low, ci.high),
-            best_step_ci=(step_ci.low, step_ci.high),
-            chance=self.chance[layer, best].item(),
-            untrained=self.untrained[layer, best].item(),
-        )
-
-    def trend(self, layers: list[LayerAgreement], name: str) -> Trend:
-        """Trend of the best step over the informative layers, with the bootstrap interval of its rate."""
-        kept = [la.layer for la in layers if la.at_anchor is None and la.families[name].best_step > 0]
-        trend = fit_trend(kept, [layers[i].families[name].best_step for i in kept])
-        if trend.shape == "none":
-            return trend
-        steps = np.asarray(self.steps)
-        resampled = steps[self.resampled[:, kept].nan_to_num(-torch.inf).argmax(-1).numpy()]
-        rates = rate_of_shape(trend.shape, kept, np.maximum(resampled, 1))
-        ends = interval(torch.from_numpy(rates))
-        return replace(trend, rate_ci=(ends.low, ends.high))
-
-
-def _shifted(predictions: Tensor, references: Tensor, ys: Tensor) -> Float[Tensor, "layer step"]:
-    """SimE where the algorithm ran on the next prompt: each keeps its own labels."""
-    ours = residual_directions(predictions, ys)
-    theirs = residual_directions(references, ys).roll(1, dims=1)
-    return torch.einsum("lpt,spt->lsp", ours, theirs).nanmean(-1)

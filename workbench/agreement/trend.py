@@ -33,7 +33,7 @@ class Trend:
     rate_ci: tuple[float, float] | None = None
 
 
-def fit_trend(layers: Sequence[int], steps: Sequence[float]) -> Trend:
+def fit_trend(layers: Sequence[int], steps: Sequence[int]) -> Trend:
     """The trend of best-matching steps over consecutive informative layers.
 
     Args:

@@ -54,6 +54,7 @@ GD = Baseline(
     label="Gradient descent",
     source="Fu et al. 2024, arXiv:2310.17086, section 3; step size 1/lambda_max of each prefix by default",
     weights=weights,
-    steps=tuple(sorted({0, *(round(2 ** (i / 2)) for i in range(27))})),
+    # Every step to 16, then quarter octaves: coarser grids make a linear trend look geometric.
+    steps=(*range(17), *(round(2 ** (i / 4)) for i in range(17, 53))),
     color="#d95f02",
 )

@@ -41,13 +41,12 @@ class Prefixes:
     def gram(self) -> Float[Tensor, "batch context d_input d_input"]:
         """S_i, the sum of x x^T over prefix i."""
         products = einsum(self.xs, self.xs, "batch context row, batch context col -> batch context row col")
-        return products.cumsum(1) - products
+        return _before(products)
 
     @cached_property
     def moment(self) -> Spectral:
         """m_i, the sum of x y over prefix i."""
-        products = self.xs * self.ys[..., None]
-        return products.cumsum(1) - products
+        return _before(self.xs * self.ys[..., None])
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
@@ -94,6 +93,11 @@ class Prefixes:
     def filtered(self, gain: Float[Tensor, "step batch context eigen"]) -> Weights:
         """V f(lambda) V^T m: the weights of a spectral filter with the gain f(lambda)."""
         return self.from_basis(gain * self.moment_in_basis)
+
+
+def _before(products: Float[Tensor, "batch context ..."]) -> Float[Tensor, "batch context ..."]:
+    """Sums over the examples before each one; not even rounding of the example itself enters."""
+    return torch.cat([torch.zeros_like(products[:, :1]), products[:, :-1].cumsum(1)], 1)
 
 
 @dataclass(frozen=True)

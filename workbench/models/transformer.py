@@ -213,9 +213,13 @@ class Transformer(HookedRootModule):
 
     @contextmanager
     def hooks(
-        self, fwd_hooks: Sequence[Any] = (), bwd_hooks: Sequence[Any] = (), **kwargs: Any
+        self,
+        fwd_hooks: Sequence[Any] = (),
+        bwd_hooks: Sequence[Any] = (),
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
     ) -> Iterator["Transformer"]:
-        """TransformerLens's temporary hooks.
+        """TransformerLens's temporary hooks: pairs of a hook name, or a predicate on names, and a function.
 
         Raises:
             InputError: If a hook name is unknown.
@@ -223,7 +227,7 @@ class Transformer(HookedRootModule):
         for name, _ in [*fwd_hooks, *bwd_hooks]:
             if isinstance(name, str):
                 self._check_hook(name)
-        with super().hooks(fwd_hooks=list(fwd_hooks), bwd_hooks=list(bwd_hooks), **kwargs):
+        with super().hooks(list(fwd_hooks), list(bwd_hooks), reset_hooks_end, clear_contexts):
             yield self
 
     def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,154 @@
+"""Planted layer sequences: what must be found is found, and what must not be found is not."""
+
+import pytest
+import torch
+
+from workbench import baselines
+from workbench.agreement import AgreementConfig, fit_trend
+from workbench.agreement.compare import LayerPredictions, compare
+from workbench.agreement.references import References, references
+from workbench.batch import RegressionBatch
+from workbench.tasks import LinearRegression
+
+D, N_CONTEXT = 8, 20
+NOISE = 0.02
+
+
+@pytest.fixture(scope="module")
+def batch() -> RegressionBatch:
+    drawn = LinearRegression(d_input=D, n_context=N_CONTEXT).prompts(0, "planted", 0, 192)
+    assert isinstance(drawn, RegressionBatch)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def known(batch) -> References:
+    return references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig())
+
+
+def reading(batch, known, layers: list[torch.Tensor], noise: float = NOISE):
+    """The reading of layers that predict this, with output noise and an untrained model that says zero."""
+    generator = torch.Generator().manual_seed(1)
+    stacked = torch.stack(layers)[..., 1:]
+    noisy = stacked + noise * torch.randn(stacked.shape, generator=generator, dtype=stacked.dtype)
+    ridges = torch.zeros(len(layers), dtype=torch.float64)
+    made = LayerPredictions(noisy, torch.zeros_like(noisy), ridges, batch.ys[:, 1:].double(), D)
+    return compare(made, known, n_resamples=100, seed=0)
+
+
+def iterates(name: str, batch, steps: list[int]) -> list[torch.Tensor]:
+    return list(baselines.predict(name, batch.xs, batch.ys, steps=steps))
+
+
+def test_planted_newton_layers_are_named_newton_with_their_steps(batch, known):
+    planted = [0, 3, 6, 9, 12, 15]
+    found = reading(batch, known, iterates("newton", batch, planted))
+    best = [layer.families["newton"].best_step for layer in found.layers]
+    assert best[1:] == planted[1:]
+    assert found.trend["newton"].shape == "linear"
+    assert found.trend["newton"].rate == pytest.approx(3.0, abs=0.1)
+    assert found.trend["gd"].shape == "geometric"
+    assert found.verdict.algorithm == "newton"
+    assert not found.verdict.abstained
+    low, high = found.trend["newton"].rate_ci
+    assert low <= 3.0 <= high
+
+
+def test_planted_gradient_descent_layers_are_not_named_newton(batch, known):
+    found = reading(batch, known, iterates("gd", batch, [0, 4, 8, 12, 16, 20]))
+    best = [layer.families["gd"].best_step for layer in found.layers]
+    assert best == sorted(best)
+    assert found.trend["gd"].shape == "linear"
+    assert found.trend["gd"].rate == pytest.approx(4.0, rel=0.2)
+    assert found.verdict.algorithm != "newton"
+
+
+def test_a_planted_layer_matches_its_own_step_at_one_and_others_lower(batch, known):
+    found = reading(batch, known, iterates("newton", batch, [5]), noise=0.0)
+    family = found.layers[0].families["newton"]
+    assert family.best_step == 5
+    assert family.best_sim_e == pytest.approx(1.0)
+    assert sorted(family.sim_e)[-2] < 0.999
+    assert family.ci == pytest.approx((1.0, 1.0))
+
+
+@pytest.mark.parametrize("control", ["zero", "noise", "shuffled", "least squares"])
+def test_controls_get_no_verdict(batch, known, control):
+    newton = iterates("newton", batch, [3, 12, 6, 15, 0, 9])
+    zero, ols = (baselines.predict(name, batch.xs, batch.ys) for name in ("zero", "ols"))
+    noise = torch.randn(6, *zero.shape, generator=torch.Generator().manual_seed(3), dtype=zero.dtype)
+    layers = {"zero": [zero] * 6, "noise": list(noise), "shuffled": newton, "least squares": [ols] * 6}[control]
+    found = reading(batch, known, layers)
+    assert found.verdict.abstained
+    assert found.verdict.algorithm is None
+
+
+def test_layers_on_an_anchor_are_named_and_carry_no_trend(batch, known):
+    zero, ols = (baselines.predict(name, batch.xs, batch.ys) for name in ("zero", "ols"))
+    found = reading(batch, known, [zero, *iterates("newton", batch, [4, 7, 10]), ols], noise=0.002)
+    assert [layer.at_anchor for layer in found.layers] == ["zero", None, None, None, "ols"]
+    assert found.trend["newton"].layers == (1, 3)
+
+
+def test_chance_is_near_zero_and_the_untrained_control_is_the_zero_predictor(batch, known):
+    found = reading(batch, known, iterates("newton", batch, [6]))
+    family = found.layers[0].families["newton"]
+    assert abs(family.chance) < 0.1
+    assert family.untrained == pytest.approx(found.layers[0].anchors["zero"], abs=0.02)
+    assert family.untrained < family.best_sim_e
+
+
+def test_bootstrap_intervals_hold_the_estimate(batch, known):
+    found = reading(batch, known, iterates("newton", batch, [4, 8]), noise=0.3)
+    for layer in found.layers:
+        for family in layer.families.values():
+            assert family.ci[0] <= family.best_sim_e <= family.ci[1]
+            assert family.best_step_ci[0] <= family.best_step <= family.best_step_ci[1]
+
+
+def test_the_ridge_anchor_finds_the_planted_strength(batch, known):
+    ridge = baselines.predict("ridge", batch.xs, batch.ys, ridge=1.0)
+    layer = reading(batch, known, [ridge], noise=0.0).layers[0]
+    assert layer.best_ridge == pytest.approx(1.0)
+    assert layer.anchors["ridge"] == pytest.approx(1.0)
+
+
+def test_the_one_step_anchor_is_tuned_to_the_least_error(batch, known):
+    errors = {}
+    ys = batch.ys.double()[:, 1:]
+    for size in (0.5 * known.one_step_size, known.one_step_size, 1.5 * known.one_step_size):
+        one = baselines.predict("gd", batch.xs, batch.ys, steps=[1], relative_step_size=size)[0][:, 1:]
+        errors[size] = ((one - ys) ** 2).mean()
+    assert min(errors, key=errors.__getitem__) == known.one_step_size
+
+
+def test_step_grids_end_where_the_algorithm_has_converged(known):
+    for family in known.families.values():
+        assert len(family.steps) == len(family.predictions)
+    assert known.families["cg"].steps[-1] <= D + 4
+    assert known.families["newton"].steps[-1] <= 30
+
+
+def test_a_noisy_task_gets_a_bayes_anchor():
+    drawn = LinearRegression(d_input=4, n_context=8, noise_std=0.5).prompts(0, "x", 0, 64)
+    assert "bayes" in references(drawn, slice(1, 8), 0.25, AgreementConfig()).anchors
+
+
+@pytest.mark.parametrize(
+    ("steps", "shape", "rate"),
+    [
+        ([3, 6, 9, 11], "linear", 2.7),
+        ([3, 8, 24, 48], "geometric", 2.57),
+        ([3, 6, 8, 11, 15, 18, 21], "linear", 3.07),
+        ([3, 8, 16, 48, 192, 512, 2048], "geometric", 2.96),
+        ([7, 7, 7, 7], "none", None),
+        ([9, 6, 3, 1], "none", None),
+        ([5, 1, 9, 2], "none", None),
+        ([3, 6], "none", None),
+        ([], "none", None),
+    ],
+)
+def test_trends_have_the_shape_that_people_would_see(steps, shape, rate):
+    trend = fit_trend(list(range(2, 2 + len(steps))), steps)
+    assert trend.shape == shape
+    assert trend.rate == (None if rate is None else pytest.approx(rate, rel=0.03))

@@ -1,0 +1,166 @@
+"""Every combination of switches: decompositions add up, hooks have effect, both attention paths agree."""
+
+from itertools import product
+
+import pytest
+import torch
+from transformer_lens import ActivationCache
+from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
+
+from workbench.errors import InputError
+from workbench.models import SWITCHES, Transformer, TransformerConfig
+
+N_CONTEXT, D_INPUT, D_VOCAB = 3, 2, 5
+KINDS = [("continuous", "scalar"), ("tokens", "logits")]
+COMBINATIONS = [
+    {"attention": a, "positions": p, "norm": n, "mlp": m, "tied_layers": tied, "input": i, "output": o}
+    for a, p, n, m, tied, (i, o) in product(
+        SWITCHES["attention"], SWITCHES["positions"], SWITCHES["norm"], ("none", "gelu", "relu"), (False, True), KINDS
+    )
+]
+PROMPTS = [
+    {"layout": layout, "causal": causal, "query_in_keys": query}
+    for layout, causal, query in product(SWITCHES["layout"], (True, False), (True, False))
+    if query or layout == "pairs"
+]
+NO_BIAS = [{"bias": False, "norm": norm} for norm in SWITCHES["norm"]]
+
+
+def build(switches: dict, dtype: torch.dtype = torch.float64) -> Transformer:
+    tokens = switches.get("input") == "tokens"
+    shape = {"d_vocab": D_VOCAB, "n_ctx": 2 * N_CONTEXT} if tokens else {"d_input": D_INPUT, "n_context": N_CONTEXT}
+    config = TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=12, **switches, **shape)
+    model = Transformer(config, torch.Generator().manual_seed(1)).to(dtype).eval()
+    with torch.no_grad():  # biases and gains away from their special initial values
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model
+
+
+def prompt(model: Transformer, n_batch: int = 2, seed: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if model.config.input == "tokens":
+        return torch.randint(D_VOCAB, (n_batch, model.n_ctx), generator=generator)
+    width = model.embed.in_features
+    return torch.randn(n_batch, model.n_ctx, width, generator=generator).to(model.unembed.weight.dtype)
+
+
+def name_of(switches: dict) -> str:
+    return "-".join(str(value) for value in switches.values())
+
+
+everywhere = pytest.mark.parametrize("switches", [*COMBINATIONS, *PROMPTS, *NO_BIAS], ids=name_of)
+
+
+@everywhere
+def test_residual_and_head_decompositions_add_up_to_the_stream(switches):
+    model = build(switches)
+    _, cache = model.run_with_cache(prompt(model))
+    assert isinstance(cache, ActivationCache)
+    final = cache["resid_post", -1]
+    parts, labels = cache.decompose_resid(return_labels=True)
+    torch.testing.assert_close(parts.sum(0), final, rtol=0, atol=1e-10)
+    assert labels[0] == "embed"
+    heads = cache.stack_head_results()
+    for layer, block in enumerate(model.blocks):
+        own = heads[2 * layer : 2 * layer + 2].sum(0) + block.attn.b_O
+        torch.testing.assert_close(own, cache["attn_out", layer], rtol=0, atol=1e-10)
+    full = cache.get_full_resid_decomposition(expand_neurons=False)
+    torch.testing.assert_close(full.sum(0), final, rtol=0, atol=1e-10)
+
+
+@everywhere
+def test_the_output_is_the_read_out_of_the_normalised_stream(switches):
+    model = build(switches)
+    output, cache = model.run_with_cache(prompt(model))
+    stream = cache["resid_post", -1]
+    read = stream if switches.get("norm") == "none" else cache["ln_final.hook_normalized"]
+    torch.testing.assert_close(output, read @ model.W_U + model.b_U, rtol=0, atol=1e-10)
+
+
+@everywhere
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["32", "64"])
+def test_watched_unwatched_and_exact_paths_agree(switches, dtype, tolerance):
+    model = build(switches, dtype)
+    data = prompt(model)
+    plain = model(data)
+    watched, _ = model.run_with_cache(data)
+    torch.testing.assert_close(watched, plain, rtol=0, atol=tolerance)
+    with model.exact():
+        torch.testing.assert_close(model(data), plain, rtol=0, atol=tolerance)
+
+
+@everywhere
+def test_every_hook_fires_and_editing_it_changes_the_output(switches):
+    model = build(switches)
+    data = prompt(model)
+    plain = model(data)
+    _, cache = model.run_with_cache(data)
+    assert set(cache.keys()) == set(model.hook_dict)
+    for name in model.hook_dict:
+
+        def disturb(tensor, hook):
+            noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(4), dtype=tensor.dtype)
+            return tensor + noise * torch.isfinite(tensor)
+
+        edited = model.run_with_hooks(data, fwd_hooks=[(name, disturb)])
+        assert (edited - plain).abs().max() > 1e-6, f"editing {name} changed nothing"
+    torch.testing.assert_close(model(data), plain, rtol=0, atol=0)
+
+
+@everywhere
+def test_a_pattern_is_zero_where_hidden_and_a_distribution_where_it_says_so(switches):
+    model = build(switches)
+    _, cache = model.run_with_cache(prompt(model))
+    pattern = cache["pattern", 0]
+    assert (pattern[..., ~model.visible] == 0).all()
+    if model.blocks[0].attn.kind.sums_to_one:
+        sees_any = model.visible.any(-1).to(pattern.dtype)
+        torch.testing.assert_close(pattern.sum(-1), sees_any.expand(pattern.shape[:-1]))
+
+
+@everywhere
+def test_gradients_reach_every_parameter_and_are_finite(switches):
+    model = build(switches)
+    model(prompt(model)).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} is unused"
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("switches", COMBINATIONS[::17], ids=name_of)
+def test_lens_patching_accepts_the_model_and_clean_into_clean_does_nothing(switches):
+    model = build(switches)
+    clean, corrupt = prompt(model, seed=5), prompt(model, seed=6)
+    _, clean_cache = model.run_with_cache(clean)
+
+    def metric(output):
+        return output[..., -1, 0].sum()
+
+    nothing = get_act_patch_attn_head_out_all_pos(model, clean, clean_cache, metric)
+    torch.testing.assert_close(nothing, torch.full_like(nothing, metric(model(clean)).item()), rtol=0, atol=1e-9)
+    something = get_act_patch_attn_head_out_all_pos(model, corrupt, clean_cache, metric)
+    assert something.shape == (2, 2)
+    assert (something - metric(model(corrupt))).abs().max() > 1e-6
+
+
+@everywhere
+def test_stopping_and_starting_at_a_layer_gives_the_same_output(switches):
+    model = build(switches)
+    data = prompt(model)
+    middle = model(data, stop_at_layer=1)
+    torch.testing.assert_close(model(middle, start_at_layer=1), model(data), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("call", ["run_with_cache", "run_with_hooks", "add_hook", "hooks"])
+def test_an_unknown_hook_name_is_refused_with_the_known_ones(call):
+    model = build({})
+    data = prompt(model)
+    calls = {
+        "run_with_cache": lambda: model.run_with_cache(data, names_filter=["blocks.0.hook_typo"]),
+        "run_with_hooks": lambda: model.run_with_hooks(data, fwd_hooks=[("blocks.0.hook_typo", lambda t, hook: t)]),
+        "add_hook": lambda: model.add_hook("blocks.0.hook_typo", lambda t, hook: t),
+        "hooks": lambda: model.hooks(bwd_hooks=[("blocks.0.hook_typo", lambda t, hook: t)]).__enter__(),
+    }
+    with pytest.raises(InputError, match=r"Unknown hook 'blocks.0.hook_typo'.*blocks.0.hook_resid_pre"):
+        calls[call]()

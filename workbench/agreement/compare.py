@@ -1,0 +1,144 @@
+"""Layers against reference algorithms: pure functions on predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
+from workbench.agreement.references import RIDGES, Family, References
+from workbench.agreement.similarity import residual_directions, sim_e_by_prompt
+from workbench.agreement.trend import Trend, fit_trend, rate_of_shape
+from workbench.agreement.verdict import weigh
+from workbench.metrics import bootstrap_weights, interval
+
+ANCHORED = 0.99
+"""SimE with an anchor from which on a layer is said to sit on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPredictions:
+    """What the read-outs of all layers predict at the scored positions.
+
+    Attributes:
+        trained: Of the model in question.
+        untrained: Of the same model before training.
+        readout_ridges: Ridge strengths of the read-outs.
+        ys: Labels.
+        d_input: Size of x, the unit of errors.
+    """
+
+    trained: Float[Tensor, "layer batch scored"]
+    untrained: Float[Tensor, "layer batch scored"]
+    readout_ridges: Float[Tensor, " layer"]
+    ys: Float[Tensor, "batch scored"]
+    d_input: int
+
+
+def compare(layers: LayerPredictions, known: References, *, n_resamples: int, seed: int) -> Reading:
+    """Every layer against every step of every family and against the anchors, with trends and verdict.
+
+    Args:
+        layers: What each layer predicts.
+        known: What the reference algorithms predict on the same prompts and positions.
+        n_resamples: Bootstrap resamples over prompts.
+        seed: Seeds the bootstrap.
+    """
+    shares = bootstrap_weights(len(layers.ys), n_resamples, torch.Generator().manual_seed(seed))
+    by_family = {name: _Comparison.of(layers, family, shares) for name, family in known.families.items()}
+    anchors, best_ridges = _anchors(layers, known)
+    errors = ((layers.trained - layers.ys) ** 2).mean((1, 2)) / layers.d_input
+    found = tuple(
+        LayerAgreement(
+            layer=layer,
+            error=errors[layer].item(),
+            anchors={name: values[layer] for name, values in anchors.items()},
+            best_ridge=best_ridges[layer],
+            readout_ridge=layers.readout_ridges[layer].item(),
+            families={name: comparison.family(layer) for name, comparison in by_family.items()},
+            at_anchor=next((name for name in ("zero", "ols") if anchors[name][layer] >= ANCHORED), None),
+        )
+        for layer in range(len(layers.trained))
+    )
+    trend = {name: comparison.trend(found, name) for name, comparison in by_family.items()}
+    return Reading(found, trend, weigh(found, trend))
+
+
+def _anchors(layers: LayerPredictions, known: References) -> tuple[dict[str, list[float]], list[float]]:
+    """SimE of each layer with each anchor, and the ridge strength nearest to each layer."""
+    found = {
+        name: sim_e_by_prompt(layers.trained, anchor[None], layers.ys)[:, 0].nanmean(-1).tolist()
+        for name, anchor in known.anchors.items()
+    }
+    by_ridge = sim_e_by_prompt(layers.trained, known.ridges, layers.ys).nanmean(-1)
+    best = by_ridge.nan_to_num(-torch.inf).argmax(1)
+    found["ridge"] = by_ridge[torch.arange(len(best)), best].tolist()
+    return found, [RIDGES[i] for i in best.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """All layers against all steps of one family, with bootstrap."""
+
+    steps: tuple[int, ...]
+    sim_e: Float[Tensor, "layer step"]
+    resampled: Float[Tensor, "resample layer step"]
+    chance: Float[Tensor, "layer step"]
+    untrained: Float[Tensor, "layer step"]
+
+    @classmethod
+    def of(cls, layers: LayerPredictions, family: Family, shares: Tensor) -> "_Comparison":
+        by_prompt = sim_e_by_prompt(layers.trained, family.predictions, layers.ys)
+        there = ~by_prompt.isnan()
+        summed = torch.einsum("rp,lsp->rls", shares, by_prompt.nan_to_num(0.0))
+        counted = torch.einsum("rp,lsp->rls", shares, there.double())
+        return cls(
+            steps=family.steps,
+            sim_e=by_prompt.nanmean(-1),
+            resampled=summed / counted,
+            chance=_shifted(layers.trained, family.predictions, layers.ys),
+            untrained=sim_e_by_prompt(layers.untrained, family.predictions, layers.ys).nanmean(-1),
+        )
+
+    @property
+    def best(self) -> Tensor:
+        """Index of the best step of each layer, the first if several."""
+        return self.sim_e.nan_to_num(-torch.inf).argmax(1)
+
+    def family(self, layer: int) -> FamilyAgreement:
+        best = int(self.best[layer])
+        steps = torch.tensor(self.steps, dtype=torch.float64)
+        best_steps = steps[self.resampled[:, layer].nan_to_num(-torch.inf).argmax(-1)]
+        ci, step_ci = interval(self.resampled[:, layer, best]), interval(best_steps)
+        return FamilyAgreement(
+            steps=self.steps,
+            sim_e=tuple(self.sim_e[layer].tolist()),
+            best_step=self.steps[best],
+            best_sim_e=self.sim_e[layer, best].item(),
+            ci=(ci.low, ci.high),
+            best_step_ci=(step_ci.low, step_ci.high),
+            chance=self.chance[layer, best].item(),
+            untrained=self.untrained[layer, best].item(),
+        )
+
+    def trend(self, layers: Sequence[LayerAgreement], name: str) -> Trend:
+        """Trend of the best step over the informative layers, with the bootstrap interval of its rate."""
+        kept = [la.layer for la in layers if la.at_anchor is None and la.families[name].best_step > 0]
+        trend = fit_trend(kept, [layers[i].families[name].best_step for i in kept])
+        if trend.shape == "none":
+            return trend
+        steps = np.asarray(self.steps)
+        resampled = steps[self.resampled[:, kept].nan_to_num(-torch.inf).argmax(-1).numpy()]
+        rates = rate_of_shape(trend.shape, kept, np.maximum(resampled, 1))
+        ends = interval(torch.from_numpy(rates))
+        return replace(trend, rate_ci=(ends.low, ends.high))
+
+
+def _shifted(predictions: Tensor, references: Tensor, ys: Tensor) -> Float[Tensor, "layer step"]:
+    """SimE where the algorithm ran on the next prompt: each keeps its own labels."""
+    ours = residual_directions(predictions, ys)
+    theirs = residual_directions(references, ys).roll(1, dims=1)
+    return torch.einsum("lpt,spt->lsp", ours, theirs).nanmean(-1)
