@@ -1,0 +1,1 @@
+"""Figures: one function each, record to plotly figure. No files, no Dash."""

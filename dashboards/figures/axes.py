@@ -1,0 +1,65 @@
+"""What several figures share about their axes."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dashboards.theme import layer_label
+
+ZERO_ON_LOG = 0.5
+"""Where a logarithmic axis of steps shows step 0: one notch below step 1."""
+
+
+def layer_axis(n_layers: int) -> dict[str, Any]:
+    """The layer axis, the embedding first; labels thinned out in deep models."""
+    stride = 1 + (n_layers - 1) // 26
+    shown = [layer for layer in range(n_layers) if layer % stride == 0]
+    return {
+        "title": {"text": "Layer (emb = embedding, l = after block l)"},
+        "tickvals": shown,
+        "ticktext": [layer_label(layer) for layer in shown],
+        "range": [-0.5, n_layers - 0.5],
+    }
+
+
+def thinned(values: Sequence[str], at_most: int = 20) -> list[str]:
+    """Every k-th of the tick labels, so that they do not touch."""
+    stride = 1 + (len(values) - 1) // at_most
+    return list(values[::stride])
+
+
+def on_log_steps(step: float) -> float:
+    """A number of steps as drawn on a logarithmic axis."""
+    return max(float(step), ZERO_ON_LOG)
+
+
+def log_step_axis(largest: float, smallest: float = 0.0) -> dict[str, Any]:
+    """A logarithmic axis of steps, 0 at its lower end."""
+    powers = [step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if step <= 1.3 * largest]
+    if len(powers) > 8:
+        powers = [step for step in powers if math.log10(step).is_integer() or str(step)[0] == "1"]
+    ticks = ([ZERO_ON_LOG] if smallest < 1 else []) + [float(power) for power in powers]
+    low = ZERO_ON_LOG / 1.25 if smallest < 1 else 0.8
+    return {
+        "type": "log",
+        "tickvals": ticks,
+        "ticktext": ["0" if tick == ZERO_ON_LOG else f"{tick:.0f}" for tick in ticks],
+        "range": [math.log10(low), math.log10(max(1.35 * largest, 2.0))],
+        "minor": {"ticks": ""},
+    }
+
+
+def log_range(kept: Iterable[float | None], room_below: float = 3.0) -> tuple[float, float]:
+    """Exponents of ten between which a logarithmic axis shows all ``kept`` values with some room.
+
+    Values that are not positive numbers are left out; [0.1, 10] for none.
+    """
+    values = [v for v in kept if v is not None and math.isfinite(v) and v > 0]
+    if not values:
+        return -1.0, 1.0
+    return math.log10(min(values) / room_below), math.log10(max(values) * 2)
+
+
+def drawable(values: Iterable[float | None]) -> list[float | None]:
+    """The values with a gap wherever a logarithm is not defined."""
+    return [v if v is not None and math.isfinite(v) and v > 0 else None for v in values]

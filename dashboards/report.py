@@ -1,0 +1,216 @@
+"""The report of a run: one HTML file that needs nothing else."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from dashboards.figures.agreement import agreement_figure
+from dashboards.figures.best_step import best_step_figure
+from dashboards.figures.error import error_figure
+from dashboards.figures.training import training_figure
+from dashboards.store import task_words
+from dashboards.tables import TABLE_NOTE, Table, conventions, facts, layer_table
+from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval
+from workbench.opened import Run
+
+Draw = Callable[[Scheme], go.Figure]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A figure's place in the page: what is drawn there, and how tall."""
+
+    name: str
+    height: int
+    draw: Draw
+
+
+def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The report of a run as one HTML page: no request leaves it, figures included.
+
+    Args:
+        run: The run.
+        record: An agreement record of it.
+        claims: Records of published statements, with the keys ``id``, ``paper``, ``statement``, ``published``,
+            ``measured`` and ``status``.
+
+    Raises:
+        InputError: If the run's files are damaged.
+    """
+    panels = _panels(run, record)
+    title = f"{record['run']}, step {record['checkpoint']}"
+    body = [
+        f"<h1>{escape(str(title))}</h1>",
+        f'<p class="dim">Which algorithm do its layers run? {escape(task_words(record["task"]))}.</p>',
+        _verdict(record["verdict"]),
+        '<h2>Layer by layer</h2><div class="pair">',
+        *[_place(panel) for panel in panels["best"]],
+        "</div>",
+        '<div class="pair">',
+        *[_place(panel) for panel in panels["maps"]],
+        "</div>",
+        _layers("Layers read as they are", record),
+        _final_norm(record, panels["final_norm"]),
+        "<h2>Training</h2>",
+        *[_place(panel) for panel in panels["training"]],
+        _claims(claims),
+        "<h2>How it was measured</h2>",
+        _list(conventions(record)),
+        "<h2>The run</h2>",
+        _facts(run, record),
+    ]
+    return _page(f"mesascope: {title}", "\n".join(body), [p for group in panels.values() for p in group])
+
+
+def _panels(run: Run, record: Mapping[str, Any]) -> dict[str, list[_Panel]]:
+    families = list(record["layers"][0]["families"])
+    normed = record.get("final_norm")
+    maps = [_Panel(f"map-{i}", 560, partial(_map, record, f)) for i, f in enumerate(families)]
+    again = [_Panel(f"normed-map-{i}", 560, partial(_map, normed, f)) for i, f in enumerate(families)] if normed else []
+    best_again = [_Panel("normed-best", 440, partial(best_step_figure, normed))] if normed else []
+    lines = run.folder.metrics()
+    return {
+        "best": [_Panel("best", 440, partial(best_step_figure, record)), _Panel("error", 440, partial(error_figure, record))],
+        "maps": maps,
+        "final_norm": best_again + again,
+        "training": [_Panel("training", 380, partial(training_figure, lines))] if lines else [],
+    }
+
+
+def _map(part: Mapping[str, Any], family: str, scheme: Scheme) -> go.Figure:
+    return agreement_figure(part, family, scheme=scheme)
+
+
+def _place(panel: _Panel) -> str:
+    return f'<div class="figure" id="{panel.name}" style="height:{panel.height}px"></div>'
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    kind = "verdict" if verdict["abstained"] else "verdict named"
+    return f'<div class="{kind}"><p>{escape(str(verdict["sentence"]))}</p>{_list(verdict["evidence"])}</div>'
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(str(sentence))}</li>" for sentence in sentences) + "</ul>"
+
+
+def _layers(title: str, part: Mapping[str, Any]) -> str:
+    trends = [_tell_trend(name, trend) for name, trend in part["trend"].items()]
+    return f"<h3>{title}</h3>{_table(layer_table(part))}<p class='dim'>{TABLE_NOTE}</p>{_list(trends)}"
+
+
+def _tell_trend(name: str, trend: Mapping[str, Any]) -> str:
+    if trend.get("rate") is None:
+        return f"{label(name)}: no trend of the best step over layers that sit on no anchor."
+    unit = "steps a layer" if trend["shape"] == "linear" else "times a layer"
+    span = "layers {} to {}".format(*trend["layers"])
+    interval = number_interval(trend.get("rate_ci"), 2)
+    return f"{label(name)}: {trend['shape']}, {trend['rate']:.2f} {interval} {unit}, {span}, R² {trend['r2']:.3f}."
+
+
+def _final_norm(record: Mapping[str, Any], panels: Sequence[_Panel]) -> str:
+    part = record.get("final_norm")
+    if not part:
+        return ""
+    places = "".join(_place(panel) for panel in panels)
+    table = _layers("Layers read through the final norm", part)
+    return f'<h2>The same through the final norm</h2>{_verdict(part["verdict"])}<div class="pair">{places}</div>{table}'
+
+
+def _table(table: Table) -> str:
+    groups = [group for group, _ in table.columns]
+    starts = [' class="start"' if i and groups[i] != groups[i - 1] else "" for i in range(len(groups))]
+    heads = "".join(f'<th colspan="{n}" class="start">{escape(name.strip())}</th>' for name, n in table.groups)
+    titles = "".join(f"<th{starts[i]}>{escape(title)}</th>" for i, (_, title) in enumerate(table.columns))
+    rows = "".join(
+        "<tr>" + "".join(f"<td{starts[i]}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in table.rows
+    )
+    head = f"<thead><tr>{heads}</tr><tr>{titles}</tr></thead>"
+    return f'<div class="scroll"><table class="numbers">{head}<tbody>{rows}</tbody></table></div>'
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
+    if not claims:
+        return ""
+    keys = ("id", "statement", "published", "measured", "status")
+    head = "".join(f"<th>{key.capitalize()}</th>" for key in keys)
+    rows = "".join("<tr>" + "".join(_claim_cell(claim, key) for key in keys) + "</tr>" for claim in claims)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<h2>Published statements</h2><div class="scroll">{table}</div>'
+
+
+def _claim_cell(claim: Mapping[str, Any], key: str) -> str:
+    text = claim.get(key)
+    shown = escape("–" if text is None else str(text))
+    kind = f' class="{text}"' if key == "status" and text in ("met", "contested") else ""
+    return f"<td{kind}>{shown}</td>"
+
+
+def _facts(run: Run, record: Mapping[str, Any]) -> str:
+    config, env = run.folder.config(), run.folder.env()
+    told = [
+        ("Task", task_words(config.get("task"))),
+        *facts(config),
+        ("Checkpoint", f"step {record['checkpoint']}"),
+        ("Config hash", str(env.get("config_sha256", "–"))),
+        *_environment(env),
+    ]
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in told)
+    whole = escape(json.dumps(config, indent=1, sort_keys=True))
+    return f'<dl class="facts">{items}</dl><details><summary>Whole config</summary><pre>{whole}</pre></details>'
+
+
+def _environment(env: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Versions, commit and machine, as far as they were recorded."""
+    hidden = ("config_sha256", "schema", "sha256")
+    return [(key.replace("_", " ").capitalize(), _flat(value)) for key, value in env.items() if key not in hidden]
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_flat, value))
+    return str(value)
+
+
+def _page(title: str, body: str, panels: Sequence[_Panel]) -> str:
+    figures = {
+        panel.name: {
+            **{scheme: json.loads(panel.draw(scheme).to_json()) for scheme in SCHEMES},
+            "config": figure_config(f"mesascope-{panel.name}"),
+        }
+        for panel in panels
+    }
+    # Inside a script element only "<" could end it or open a comment.
+    data = json.dumps(figures).replace("<", "\\u003c")
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{escape(title)}</title>
+<style>{_file("report.css")}</style>
+</head>
+<body>
+{body}
+<script>{get_plotlyjs()}</script>
+<script type="application/json" id="figures">{data}</script>
+<script>{_file("report.js")}</script>
+</body>
+</html>
+"""
+
+
+def _file(name: str) -> str:
+    return files("dashboards").joinpath(name).read_text("utf-8")

@@ -1,0 +1,53 @@
+"""What a page shows, as it stands in the query string of its address."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import parse_qsl, urlencode
+
+RAW, FINAL_NORM = "raw", "final_norm"
+_LONGEST = 2000
+
+
+@dataclass(frozen=True)
+class PageState:
+    """What is chosen; None where nothing is.
+
+    Attributes:
+        run: Name of a run.
+        checkpoint: Its step.
+        reading: ``raw``, or ``final_norm`` for layers read through the model's final norm.
+        family: Algorithm, by registry name.
+        layer: 0 is the embedding.
+    """
+
+    run: str | None = None
+    checkpoint: int | None = None
+    reading: str | None = None
+    family: str | None = None
+    layer: int | None = None
+
+    @classmethod
+    def of(cls, search: str | None) -> "PageState":
+        """The state that a query string holds; what cannot be one is left out."""
+        known = {f.name for f in fields(cls)}
+        given = dict(parse_qsl((search or "")[:_LONGEST].lstrip("?")))
+        return cls(**{key: _value(key, text) for key, text in given.items() if key in known})
+
+    @property
+    def search(self) -> str:
+        """The query string, ``?`` included; empty where nothing is chosen."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        told = urlencode({key: value for key, value in chosen.items() if value is not None})
+        return f"?{told}" if told else ""
+
+    def with_values(self, values: Mapping[str, object]) -> "PageState":
+        """The state with some fields as a control gives them: numbers may be texts."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {key: None if v is None else _value(key, str(v)) for key, v in values.items()}
+        return PageState(**{**known, **given})
+
+
+def _value(key: str, text: str) -> str | int | None:
+    if key not in ("checkpoint", "layer"):
+        return text
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None

@@ -1,0 +1,317 @@
+"""RunStore: read-only, cached access to a folder of runs."""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
+from workbench.analyses import AGREEMENT
+from workbench.errors import InputError
+from workbench.files import read_json
+from workbench.runs import NAME, RunFolder, Status, run_inside
+from workbench.tasks import TASKS
+from workbench.training.config import SCHEMA as RUN_SCHEMA
+from workbench.training.config import check_schema
+
+T = TypeVar("T")
+Stamp = tuple[int, int] | None
+Stamps = tuple[Stamp, ...]
+
+_CONFIG, _STATUS, _METRICS = "config.json", "status.json", "metrics.jsonl"
+_FILES_OF_A_RUN = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
+_TAIL = 8192
+"""Bytes read from the end of the metrics for the last line: many times a line's length."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One line of the table of runs.
+
+    Attributes:
+        name: The folder's name.
+        task: The task in words.
+        state: As in `Status`, or ``damaged``, or ``unread`` where there was no time yet.
+        step: Updates done.
+        n_steps: Updates in all.
+        loss: Loss of the last logged step, or None.
+        excess: The same minus that of least squares on the same prompts, or None.
+        created: Unix time.
+        updated: Unix time of the last sign of life.
+        error: What is wrong, in a sentence, or None.
+        version: Rises whenever anything above changes, over all rows of a store.
+    """
+
+    name: str
+    task: str = ""
+    state: str = "damaged"
+    step: int = 0
+    n_steps: int = 0
+    loss: float | None = None
+    excess: float | None = None
+    created: float = 0.0
+    updated: float = 0.0
+    error: str | None = None
+    version: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Agreements:
+    """Kept agreement records of a run.
+
+    Attributes:
+        records: Newest record of each checkpoint, in order of steps.
+        faults: Sentences on records that cannot be read.
+    """
+
+    records: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
+class RunStore:
+    """A runs folder as the app and the report see it. Nothing is written; what has not changed is not read again.
+
+    Args:
+        root: The runs folder; it may be missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._lock = threading.RLock()
+        self._kept: dict[Path, tuple[Stamp, Any]] = {}
+        self._version = 0
+        self._rows: dict[str, tuple[Stamps, RunRow]] = {}
+
+    # The table
+
+    def names(self) -> list[str]:
+        """Names of all runs, damaged ones among them, sorted."""
+        return sorted(entry.name for entry in self._entries())
+
+    def rows(self, budget_s: float = math.inf) -> list[RunRow]:
+        """One row per run, newest first. A folder that cannot be read becomes a row with a sentence.
+
+        Args:
+            budget_s: Time after which runs not seen before are listed with state ``unread``; the next call
+                goes on with them.
+        """
+        deadline = time.monotonic() + budget_s
+        with self._lock:
+            entries = sorted(((self._stamps(entry), entry) for entry in self._entries()), key=_newest_first)
+            found = [self._row(entry, stamps, deadline) for stamps, entry in entries]
+            self._rows = {row.name: self._rows[row.name] for row in found if row.name in self._rows}
+        return found
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root) as entries:
+                named = [entry for entry in entries if NAME.match(entry.name)]
+        except OSError:
+            return []
+        return [entry for entry in named if _looks_like_a_run(entry)]
+
+    def _stamps(self, entry: os.DirEntry[str]) -> Stamps:
+        return tuple(_stamp(os.path.join(entry.path, name)) for name in (_CONFIG, _STATUS, _METRICS))
+
+    def _row(self, entry: os.DirEntry[str], stamps: Stamps, deadline: float = math.inf) -> RunRow:
+        kept = self._rows.get(entry.name)
+        if kept is not None and kept[0] == stamps and kept[1].state != "running":
+            return kept[1]
+        if kept is None and time.monotonic() > deadline:
+            return RunRow(entry.name, state="unread", created=_time(stamps[0]))
+        row = self._read_row(entry, stamps)
+        if kept is not None and kept[1] == row:
+            row = kept[1]
+        else:
+            self._version += 1
+            row = replace(row, version=self._version)
+        self._rows[entry.name] = (stamps, row)
+        return row
+
+    def _read_row(self, entry: os.DirEntry[str], stamps: Stamps) -> RunRow:
+        times = [stamp[0] / 1e9 for stamp in stamps if stamp is not None]
+        row = RunRow(entry.name, created=_time(stamps[0]), updated=max(times, default=0.0))
+        try:
+            # Only a link can lead elsewhere: a plain entry of the root lies in it.
+            folder = self.folder(entry.name) if entry.is_symlink() else RunFolder.open(Path(entry.path))
+            row = replace(row, task=self._task(folder))
+            return _with_progress(row, folder.status(), _last_line(Path(entry.path) / _METRICS))
+        except InputError as error:
+            return replace(row, error=str(error))
+
+    def _task(self, folder: RunFolder) -> str:
+        data = self._read(folder.path / _CONFIG, lambda _: folder.config())
+        check_schema(data.get("schema"), RUN_SCHEMA)
+        return task_words(data.get("task"))
+
+    # One run
+
+    def folder(self, name: str) -> RunFolder:
+        """The run of that name.
+
+        Raises:
+            InputError: If it is not a run's name, leads elsewhere, or there is no such run.
+        """
+        return run_inside(self.root, name)
+
+    def row(self, name: str) -> RunRow:
+        """The run's line in the table.
+
+        Raises:
+            InputError: If there is no such run.
+        """
+        self.folder(name)
+        with self._lock:
+            entry = next((e for e in self._entries() if e.name == name), None)
+            if entry is None:
+                raise InputError(f"run {name!r} is gone from {self.root}.")
+            return self._row(entry, self._stamps(entry))
+
+    def config(self, name: str) -> Mapping[str, Any]:
+        """The resolved config as written.
+
+        Raises:
+            InputError: If the run is not there or its config is damaged.
+        """
+        folder = self.folder(name)
+        return self._read(folder.path / _CONFIG, lambda _: folder.config())
+
+    def metrics(self, name: str) -> list[dict[str, Any]]:
+        """All logged lines.
+
+        Raises:
+            InputError: If the run is not there or a line is damaged.
+        """
+        folder = self.folder(name)
+        return self._read(folder.path / _METRICS, lambda _: folder.metrics())
+
+    def checkpoints(self, name: str) -> list[int]:
+        """Steps with a complete checkpoint, in order.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        return self.folder(name).checkpoint_steps()
+
+    def agreements(self, name: str) -> Agreements:
+        """Kept agreement records, and what is wrong with those that cannot be read.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        results = self.folder(name).path / "results" / AGREEMENT
+        records: dict[int, Mapping[str, Any]] = {}
+        faults = []
+        for path in sorted(results.glob("[!.]*.json"), key=_time_of):
+            try:
+                record = self._read(path, read_json)
+                check_schema(record.get("schema"), AGREEMENT_SCHEMA)
+                records[int(record["checkpoint"])] = record
+            except InputError as error:
+                faults.append(str(error))
+            except (KeyError, TypeError, ValueError):
+                faults.append(f"{path} must hold an agreement record; it names no checkpoint.")
+        return Agreements(dict(sorted(records.items())), tuple(faults))
+
+    def has_agreement(self, name: str) -> bool:
+        """Whether the run has any agreement record, by looking at file names alone."""
+        try:
+            results = self.folder(name).path / "results" / AGREEMENT
+        except InputError:
+            return False
+        return next(results.glob("[!.]*.json"), None) is not None
+
+    def _read(self, path: Path, load: Callable[[Path], T]) -> T:
+        """What ``load`` returned for the file as it is now; called again once the file has changed."""
+        stamp = _stamp(path)
+        with self._lock:
+            kept = self._kept.get(path)
+        if kept is None or kept[0] != stamp:
+            try:
+                value: Any = load(path)
+            except InputError as error:
+                value = error
+            kept = (stamp, value)
+            with self._lock:
+                self._kept[path] = kept
+        if isinstance(kept[1], InputError):
+            raise InputError(str(kept[1]))
+        return kept[1]
+
+
+def task_words(task: object) -> str:
+    """A task in a few words: label and size.
+
+    Args:
+        task: Its part of a run's config.
+    """
+    if not isinstance(task, Mapping):
+        return "unknown task"
+    name = task.get("name")
+    known = TASKS.get(name) if isinstance(name, str) else None
+    told = [known.label if known else f"unknown task {str(name)[:100]!r}"]
+    if "d_input" in task:
+        told.append(f"d = {str(task['d_input'])[:20]}")
+    if "n_context" in task:
+        told.append(f"{str(task['n_context'])[:20]} examples")
+    return ", ".join(told)
+
+
+def _with_progress(row: RunRow, status: Status, line: Mapping[str, Any]) -> RunRow:
+    updated = max(row.updated, status.heartbeat)
+    loss, excess = _finite(line.get("loss")), _finite(line.get("excess"))
+    told = {"state": status.state, "step": status.step, "n_steps": status.n_steps, "error": status.error}
+    return replace(row, **told, loss=loss, excess=excess, updated=updated)
+
+
+def _finite(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < float("inf") else None  # type: ignore[arg-type]
+
+
+def _looks_like_a_run(entry: os.DirEntry[str]) -> bool:
+    return any(os.path.lexists(os.path.join(entry.path, name)) for name in _FILES_OF_A_RUN)
+
+
+def _stamp(path: str | Path) -> Stamp:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _newest_first(found: tuple[Stamps, os.DirEntry[str]]) -> tuple[float, str]:
+    stamps, entry = found
+    return -_time(stamps[0]), entry.name
+
+
+def _time(stamp: Stamp) -> float:
+    return 0.0 if stamp is None else stamp[0] / 1e9
+
+
+def _time_of(path: Path) -> float:
+    return _time(_stamp(path))
+
+
+def _last_line(path: Path) -> Mapping[str, Any]:
+    """The last whole line of the metrics, from the end of the file; empty if there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(data, dict):
+            return data
+    return {}

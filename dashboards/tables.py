@@ -1,0 +1,149 @@
+"""Tables and sentences about a record, in the words that app and report share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards.theme import anchor_label, cosine, count_interval, label, layer_label, number, number_interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        columns: Group and title of each column; neighbours of the same group belong together.
+        rows: One text per column.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Groups in order, with the number of columns in each."""
+        found: list[tuple[str, int]] = []
+        for group, _ in self.columns:
+            if found and found[-1][0] == group:
+                found[-1] = (group, found[-1][1] + 1)
+            else:
+                found.append((group, 1))
+        return found
+
+
+def layer_table(part: Mapping[str, Any]) -> Table:
+    """Every layer's error, best steps with intervals and controls, and anchors.
+
+    Args:
+        part: An agreement record, or its part for the reading through the final norm.
+    """
+    layers = part["layers"]
+    families, anchors = list(layers[0]["families"]), list(layers[0]["anchors"])
+    per_family = ("best step", "SimE", "chance", "untrained")
+    columns = [("", "Layer"), ("", "Error / d")]
+    columns += [(label(name), title) for name in families for title in per_family]
+    columns += [("Anchors, SimE", anchor_label(name)) for name in anchors]
+    columns.append((" ", "Sits on"))
+    return Table(tuple(columns), tuple(_layer_row(layer, families, anchors) for layer in layers))
+
+
+def _layer_row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> tuple[str, ...]:
+    cells = [layer_label(layer["layer"]), number(layer["error"])]
+    for name in families:
+        one = layer["families"][name]
+        cells += [
+            f"{one['best_step']} {count_interval(one['best_step_ci'])}",
+            f"{number(one['best_sim_e'])} {number_interval(one['ci'])}",
+            cosine(one["chance"]),
+            cosine(one["untrained"]),
+        ]
+    cells += [cosine(layer["anchors"].get(name)) for name in anchors]
+    return (*cells, anchor_label(layer["at_anchor"]) if layer["at_anchor"] else "")
+
+
+TABLE_NOTE = (
+    "Brackets are 95 % bootstrap intervals over prompts. Chance: the algorithm run on other prompts. Untrained: the "
+    "same layer of the model before training. Sits on: an anchor that the layer cannot be told from; such a layer "
+    "says nothing about iterations."
+)
+
+
+def conventions(record: Mapping[str, Any]) -> list[str]:
+    """What was measured and how, one sentence each.
+
+    Args:
+        record: An agreement record.
+    """
+    first, last = record["scored_positions"]
+    config, options = record["config"], record["conventions"]
+    told = [
+        f"Scored on {record['n_prompts']} prompts at context positions {first} to {last} (0-based: position i has "
+        f"i examples before it), d = {record['d_input']}, seed {config['seed']}.",
+        f"Read-outs are ridge regressions fitted on {config['n_fit']} other prompts, one per layer, all positions.",
+        "SimE is the cosine between the residuals of layer and algorithm over a prompt's scored positions, averaged "
+        "over prompts; 1 means the same errors.",
+        f"Intervals are 95 % bootstrap over prompts, {config['n_resamples']} resamples.",
+        _tell_gd(options.get("gd", {})),
+        _tell_newton(options.get("newton", {})),
+    ]
+    one_step = options.get("gd_1", {}).get("relative_step_size")
+    if one_step is not None:
+        told.append(f"The anchor of one gradient step uses the step size that errs least: {one_step} / λmax.")
+    return [sentence for sentence in told if sentence]
+
+
+def _tell_gd(options: Mapping[str, Any]) -> str:
+    if options.get("step_size") is not None:
+        return f"Gradient descent starts at zero; step size {options['step_size']} on the sum of squares."
+    if options.get("relative_step_size") is None:
+        return ""
+    return f"Gradient descent starts at zero; step size {options['relative_step_size']} / λmax of each prefix."
+
+
+def _tell_newton(options: Mapping[str, Any]) -> str:
+    if not options:
+        return ""
+    return (
+        f"Newton's inverse starts at M₀ = {options.get('alpha')} S / ‖S Sᵀ‖ ({options.get('norm')} norm), "
+        "S the Gram matrix of the prefix."
+    )
+
+
+def facts(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Task, model and training of a run, in a few words each.
+
+    Args:
+        config: A run's config as written; fields that are not there are left out.
+    """
+    model, train, task = (_part(config, key) for key in ("model", "train", "task"))
+    special = {k: v for k, v in task.items() if k not in ("name", "d_input", "n_context")}
+    shown = [
+        ("Task settings", _listed(special)),
+        ("Model", _listed(_only(model, ("n_layers", "n_heads", "d_model", "attention", "norm", "positions", "layout")))),
+        ("Training", _listed(_only(train, ("n_steps", "n_batch", "optimizer", "lr", "schedule", "precision", "device")))),
+        ("Curriculum", _tell_curriculum(train)),
+        ("Seed", str(train.get("seed", ""))),
+    ]
+    return [(name, text) for name, text in shown if text]
+
+
+def _part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _only(part: Mapping[str, Any], keys: Sequence[str]) -> Mapping[str, Any]:
+    return {key: part[key] for key in keys if part.get(key) is not None}
+
+
+def _listed(part: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in part.items())
+
+
+def _tell_curriculum(train: Mapping[str, Any]) -> str:
+    told = []
+    if train.get("d_start") is not None:
+        told.append(f"{train['d_start']} coordinates at first, one more every {train.get('d_every')} steps")
+    if train.get("n_start") is not None:
+        told.append(f"{train['n_start']} examples at first, {train.get('n_add')} more every {train.get('n_every')} steps")
+    return "; ".join(told)

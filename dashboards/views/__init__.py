@@ -1,0 +1,10 @@
+"""The pages of the app, in the order of their links. A new page is one file and one entry here."""
+
+from dashboards.views.agreement import AGREEMENT_VIEW
+from dashboards.views.record import View
+from dashboards.views.runs import RUNS_VIEW
+from workbench.registry import by_name
+
+VIEWS = by_name(RUNS_VIEW, AGREEMENT_VIEW)
+
+__all__ = ["VIEWS", "View"]
