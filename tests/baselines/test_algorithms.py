@@ -127,8 +127,10 @@ def test_averaging_is_the_mean_of_x_y(prompts):
 def test_errors_match_the_closed_forms():
     d, n = 10, 16
     batch = LinearRegression(d_input=d, n_context=n).prompts(0, "closed form", 0, 8192)
-    error = {name: ((baselines.predict(name, batch.xs, batch.ys) - batch.ys) ** 2).mean(0) / d
-             for name in ("zero", "ols", "averaging")}
+    error = {
+        name: ((baselines.predict(name, batch.xs, batch.ys) - batch.ys) ** 2).mean(0) / d
+        for name in ("zero", "ols", "averaging")
+    }
     t = torch.arange(n, dtype=torch.float64)
     torch.testing.assert_close(error["zero"], torch.ones(n, dtype=torch.float64), rtol=0.1, atol=0)
     torch.testing.assert_close(error["ols"], (1 - t / d).clamp(min=0), rtol=0.1, atol=1e-6)

@@ -1,7 +1,7 @@
 """The settings of an agreement study. Imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
@@ -63,7 +63,7 @@ class AgreementConfig:
             ]
         )
 
-    def options(self, algorithm: str) -> dict[str, object]:
+    def options(self, algorithm: str) -> dict[str, Any]:
         """The keyword options of a reference algorithm under these settings."""
         if algorithm == "gd":
             return {"step_size": self.gd_step_size, "relative_step_size": self.gd_relative_step_size}

@@ -57,9 +57,7 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
     Raises:
         InputError: If the task is no regression, or the scored positions are not in the prompt.
     """
-    batch = task.prompts(config.seed, "agreement", 0, config.n_prompts)
-    if not isinstance(batch, RegressionBatch):
-        raise InputError(f"agreement needs prompts of (x, y) examples; task {task.name!r} has tokens.")
+    batch = _regression_prompts(task, config.seed, "agreement", config.n_prompts)
     scored = _scored(batch, config)
     known = references(batch, scored, task.least_squares_ridge() or 0.0, config)
     readings = [_reading(model, untrained, task, batch, scored, known, config, final_norm=False)]
@@ -81,6 +79,13 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
         final_norm=readings[1] if len(readings) > 1 else None,
         conventions=conventions,
     )
+
+
+def _regression_prompts(task: Task, seed: int, stream: str, n: int) -> RegressionBatch:
+    batch = task.prompts(seed, stream, 0, n)
+    if not isinstance(batch, RegressionBatch):
+        raise InputError(f"agreement needs prompts of (x, y) examples; task {task.name!r} has tokens.")
+    return batch
 
 
 def _scored(batch: RegressionBatch, config: AgreementConfig) -> slice:
@@ -124,7 +129,7 @@ def _layer_predictions(
 
 def fit_read_outs(model: Transformer, task: Task, config: AgreementConfig, *, final_norm: bool) -> ReadOuts:
     """Read-outs of every layer, from prompts that nothing is scored on."""
-    fitting = task.prompts(config.seed, "read-out", 0, config.n_fit)
+    fitting = _regression_prompts(task, config.seed, "read-out", config.n_fit)
     n_train = 3 * config.n_fit // 4
     train, validation = fitting.prompts(0, n_train), fitting.prompts(n_train, config.n_fit)
     sums = [

@@ -62,7 +62,7 @@ def run(note: Callable[[str], None]) -> Sequence[Row]:
         note(f"round {round_ + 1}/{_ROUNDS}: ours {times['ours'][-1]:.1f} ms, GPT-2 {times['theirs'][-1]:.1f} ms")
     model = config.model
     shape = f"{model.n_layers} layers x {model.d_model} x {model.n_heads} heads"
-    tokens = f"batch {config.train.n_batch}, {2 * config.model.n_context} tokens"
+    tokens = f"batch {config.train.n_batch}, {build_model(config).n_ctx} tokens"
     name = f"training step, {shape}, {tokens}, float32, {torch.get_num_threads()} threads"
     reference = "Hugging Face GPT-2, eager, same optimiser call"
     return [Row(name, statistics.median(times["ours"]), reference, statistics.median(times["theirs"]))]

@@ -91,8 +91,8 @@ def _bar(name: str) -> Iterator[Callable[["Progress"], None]]:
         line = bar.add_task(f"training {name}", total=None, loss="–", excess="–", left="–")
 
         def show(p: "Progress") -> None:
-            told = {"loss": number(p.loss), "excess": number(p.excess), "left": clock(p.seconds_left)}
-            bar.update(line, completed=p.step, total=p.n_steps, **told)
+            loss, excess, left = number(p.loss), number(p.excess), clock(p.seconds_left)
+            bar.update(line, completed=p.step, total=p.n_steps, loss=loss, excess=excess, left=left)
 
         yield show
 

@@ -1,6 +1,7 @@
 """The two sublayers of a block, under TransformerLens's hook names."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ PerHead = Float[Tensor, "batch pos head d_head"]
 
 def linear(d_in: int, d_out: int, *, bias: bool = True) -> nn.Linear:
     """An uninitialised linear map: building a model leaves the global generator alone."""
-    return nn.utils.skip_init(nn.Linear, d_in, d_out, bias=bias)
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, d_in, d_out, bias=bias))
 
 
 def build_norm(config: TransformerConfig) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from workbench.batch import Batch, RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, NORMS, OUTPUTS, POSITIONS
-from workbench.models.layers import Attention, Block, build_norm, initialise, linear, tie
+from workbench.models.layers import Block, build_norm, initialise, linear, tie
 from workbench.models.prompt import plan_of
 from workbench.registry import unknown
 
@@ -30,6 +30,9 @@ class Transformer(HookedRootModule):
         config: What it is made of, with the task's shapes filled in.
         cfg: The same for TransformerLens's tools.
     """
+
+    position_ids: Tensor
+    visible: Tensor
 
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
         """Build and initialise.
@@ -88,6 +91,11 @@ class Transformer(HookedRootModule):
             raise InputError("model.d_vocab must be given for output 'logits'; got None.")
         return self.config.d_vocab
 
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks, typed."""
+        return cast(list[Block], list(self.blocks))
+
     # Running
 
     def forward(
@@ -111,7 +119,7 @@ class Transformer(HookedRootModule):
         visible = self.visible[:n_positions, :n_positions]
         if not self.plan.causal and n_positions != self.n_ctx:
             visible = self.plan.visible(n_positions).to(stream.device)
-        for block in self.blocks[slice(first, stop_at_layer)]:
+        for block in self.layers[slice(first, stop_at_layer)]:
             stream = block(stream, positions, visible)
         if stop_at_layer is not None:
             return stream
@@ -173,7 +181,7 @@ class Transformer(HookedRootModule):
     @contextmanager
     def exact(self) -> Iterator["Transformer"]:
         """Run attention explicitly inside, watched or not: for second derivatives and patch comparisons."""
-        attentions = [block.attn for block in self.blocks if isinstance(block.attn, Attention)]
+        attentions = [block.attn for block in self.layers]
         before = [attention.exact for attention in attentions]
         try:
             for attention in attentions:
@@ -183,7 +191,9 @@ class Transformer(HookedRootModule):
             for attention, was in zip(attentions, before, strict=True):
                 attention.exact = was
 
-    def run_with_cache(self, *args: Any, names_filter: Any = None, **kwargs: Any) -> tuple[Tensor, ActivationCache]:
+    def run_with_cache(  # pyright: ignore[reportIncompatibleMethodOverride]  # the base class returns a dict
+        self, *args: Any, names_filter: Any = None, **kwargs: Any
+    ) -> tuple[Tensor, ActivationCache]:
         """Output and TransformerLens's ``ActivationCache`` of the named activations.
 
         Raises:
@@ -327,18 +337,19 @@ class Transformer(HookedRootModule):
     @property
     def W_E(self) -> Float[Tensor, "d_token d_model"]:
         """Read-in weights, a view of the parameter."""
-        return self.embed.weight if isinstance(self.embed, nn.Embedding) else self.embed.weight.T
+        weight = cast(Tensor, self.embed.weight)
+        return weight if isinstance(self.embed, nn.Embedding) else weight.T
 
     def accumulated_bias(
         self, layer: int, mlp_input: bool = False, include_mlp_biases: bool = True
     ) -> Float[Tensor, " d_model"]:
         """Sum of the output biases of all blocks before ``layer``; with ``mlp_input`` also its attention's."""
         total = self.unembed.weight.new_zeros(self.config.d_model)
-        for block in self.blocks[:layer]:
+        for block in self.layers[:layer]:
             total = total + block.attn.b_O
             if include_mlp_biases and block.has_mlp:
                 total = total + block.mlp.b_out
-        return total + self.blocks[layer].attn.b_O if mlp_input else total
+        return total + self.layers[layer].attn.b_O if mlp_input else total
 
     def tokens_to_residual_directions(self, tokens: Any) -> Tensor:
         """The read-out direction of each output index: ``W_U[:, tokens]`` with ``d_model`` last."""
@@ -349,8 +360,8 @@ class Transformer(HookedRootModule):
         """All weights under TransformerLens's names and shapes."""
         table = {"embed.W_E": self.W_E, "unembed.W_U": self.W_U, "unembed.b_U": self.b_U}
         if POSITIONS[self.config.positions].table:
-            table["pos_embed.W_pos"] = self.positions.weight
-        for layer, block in enumerate(self.blocks):
+            table["pos_embed.W_pos"] = cast(Tensor, self.positions.weight)
+        for layer, block in enumerate(self.layers):
             for name in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O"):
                 table[f"blocks.{layer}.attn.{name}"] = getattr(block.attn, name)
             for name in ("W_in", "b_in", "W_out", "b_out") if block.has_mlp else ():
