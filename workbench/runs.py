@@ -321,8 +321,8 @@ class RunFolder:
         if manifest.get("step") != step:
             raise InputError(f"{path} must be of step {step}; it is of step {manifest.get('step')!r}.")
         sums = manifest.get("files")
-        if not isinstance(sums, dict) or not {_WEIGHTS, _STATE} <= sums.keys():
-            raise InputError(f"{path} must list {_WEIGHTS} and {_STATE}; got {sums!r}.")
+        if not isinstance(sums, dict) or not all(isinstance(sums.get(name), str) for name in (_WEIGHTS, _STATE)):
+            raise InputError(f"{path} must list {_WEIGHTS} and {_STATE} with their checksums; got {sums!r}.")
         return sums
 
     def _checked_file(self, step: int | None, name: str) -> tuple[Path, bytes]:

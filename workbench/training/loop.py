@@ -230,7 +230,7 @@ def _save(run: RunFolder, step: int, parameters: dict[str, nn.Parameter], optimi
             f"the weights are not finite at step {step}; the last checkpoint is kept. Lower train.lr or set "
             "train.clip_norm."
         )
-    state = {"step": step, "optimizer": optimizer.state_dict(), "torch": torch.__version__}
+    state = {"step": step, "optimizer": optimizer.state_dict(), "torch": str(torch.__version__)}
     run.save_checkpoint(step, parameters, state)
 
 
