@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -163,13 +164,24 @@ def serve(
         )
     token = secrets.token_urlsafe(24) if token == "auto" else token
     app = create_app(RunStore(Path(root)), hosts=[*local_names(host), *trusted_hosts], token=token)
+    with _bound(host, port) as listening:
+        server = create_server(app.server, sockets=[listening], threads=8, ident=None)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
+        told = f"mesascope shows {root} on {address}{f'?token={token}' if token else ''}"
+        announce(f"{told}  (Ctrl-C stops it)\n")
+        try:
+            server.run()
+        finally:
+            server.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket, ours before anything is built on it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        server = create_server(app.server, host=host, port=port, threads=8, ident=None)
+        return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         raise InputError(_tell_port(host, port, error)) from error
-    shown = f"[{host}]" if ":" in host else host
-    announce(f"mesascope shows {root} on http://{shown}:{port}/{f'?token={token}' if token else ''}  (Ctrl-C stops it)\n")
-    server.run()
 
 
 def _tell_port(host: str, port: int, error: Exception) -> str:

@@ -3,8 +3,9 @@
 import hashlib
 import hmac
 import logging
+import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 LARGEST_BODY = 1 << 20
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]+)(?::\d{1,5})?")
 _COOKIE = "mesascope-token"
 _OPEN_PATHS = ("/health",)
 _FOREIGN = ("cross-site", "same-site")
@@ -31,9 +33,9 @@ def guard(server: Flask, hosts: Sequence[str], token: str | None, script_hashes:
         token: Secret that a browser must show once, or None for no such need.
         script_hashes: CSP sources of the page's inline scripts.
     """
-    server.config["TRUSTED_HOSTS"] = list(hosts)
     server.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
-    server.before_request(_own_host)
+    known = {host.lower() for host in hosts}
+    server.before_request(lambda: _own_host(known))
     server.before_request(_same_origin)
     if token is not None:
         server.before_request(lambda: _token_holder(token))
@@ -57,9 +59,10 @@ def local_names(host: str) -> list[str]:
     return sorted({f"[{name.split('%')[0]}]" if ":" in name and name[0] != "[" else name for name in names if name})
 
 
-def _own_host() -> None:
-    # Reading the host is what makes Flask compare it with TRUSTED_HOSTS, on every route.
-    if not request.host:
+def _own_host(known: Collection[str]) -> None:
+    # Flask's TRUSTED_HOSTS cuts its entries at the first colon and so cannot hold an IPv6 address.
+    given = _HOST.fullmatch(request.headers.get("Host", ""))
+    if given is None or given[1].lower() not in known:
         abort(400)
 
 
@@ -81,7 +84,8 @@ def _token_holder(token: str) -> Any:
         response.set_cookie(_COOKIE, proof, httponly=True, samesite="Strict")
         return response
     if not hmac.compare_digest(request.cookies.get(_COOKIE, "").encode(), proof.encode()):
-        return Response("A token is needed: open the address that was printed at the start.", 401, mimetype="text/plain")
+        told = "A token is needed: open the address that was printed at the start."
+        return Response(told, 401, mimetype="text/plain")
     return None
 
 

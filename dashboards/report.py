@@ -16,7 +16,7 @@ from dashboards.figures.best_step import best_step_figure
 from dashboards.figures.error import error_figure
 from dashboards.figures.training import training_figure
 from dashboards.store import task_words
-from dashboards.tables import TABLE_NOTE, Table, conventions, facts, layer_table
+from dashboards.tables import CONTROL_NOTE, LAYER_NOTE, Table, control_table, conventions, facts, layer_table
 from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval
 from workbench.opened import Run
 
@@ -50,9 +50,8 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         f"<h1>{escape(str(title))}</h1>",
         f'<p class="dim">Which algorithm do its layers run? {escape(task_words(record["task"]))}.</p>',
         _verdict(record["verdict"]),
-        '<h2>Layer by layer</h2><div class="pair">',
+        "<h2>Layer by layer</h2>",
         *[_place(panel) for panel in panels["best"]],
-        "</div>",
         '<div class="pair">',
         *[_place(panel) for panel in panels["maps"]],
         "</div>",
@@ -72,13 +71,13 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
 def _panels(run: Run, record: Mapping[str, Any]) -> dict[str, list[_Panel]]:
     families = list(record["layers"][0]["families"])
     normed = record.get("final_norm")
-    maps = [_Panel(f"map-{i}", 560, partial(_map, record, f)) for i, f in enumerate(families)]
-    again = [_Panel(f"normed-map-{i}", 560, partial(_map, normed, f)) for i, f in enumerate(families)] if normed else []
-    best_again = [_Panel("normed-best", 440, partial(best_step_figure, normed))] if normed else []
+    maps = [_Panel(f"map-{i}", 640, partial(_map, record, f)) for i, f in enumerate(families)]
+    again = [_Panel(f"normed-map-{i}", 640, partial(_map, normed, f)) for i, f in enumerate(families)] if normed else []
+    best_again = [_Panel("normed-best", 640, partial(best_step_figure, normed))] if normed else []
     lines = run.folder.metrics()
     return {
-        "best": [_Panel("best", 440, partial(best_step_figure, record)), _Panel("error", 440, partial(error_figure, record))],
-        "maps": maps,
+        "best": [_Panel("best", 440, partial(best_step_figure, record))],
+        "maps": [*maps, _Panel("error", 640, partial(error_figure, record))],
         "final_norm": best_again + again,
         "training": [_Panel("training", 380, partial(training_figure, lines))] if lines else [],
     }
@@ -89,7 +88,7 @@ def _map(part: Mapping[str, Any], family: str, scheme: Scheme) -> go.Figure:
 
 
 def _place(panel: _Panel) -> str:
-    return f'<div class="figure" id="{panel.name}" style="height:{panel.height}px"></div>'
+    return f'<div class="figure"><div id="{panel.name}" style="height:{panel.height}px"></div></div>'
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:
@@ -103,7 +102,12 @@ def _list(sentences: Sequence[str]) -> str:
 
 def _layers(title: str, part: Mapping[str, Any]) -> str:
     trends = [_tell_trend(name, trend) for name, trend in part["trend"].items()]
-    return f"<h3>{title}</h3>{_table(layer_table(part))}<p class='dim'>{TABLE_NOTE}</p>{_list(trends)}"
+    return "".join(
+        (
+            f"<h3>{title}</h3>{_table(layer_table(part))}<p class='dim'>{LAYER_NOTE}</p>{_list(trends)}",
+            f"<h3>Controls</h3>{_table(control_table(part))}<p class='dim'>{CONTROL_NOTE}</p>",
+        )
+    )
 
 
 def _tell_trend(name: str, trend: Mapping[str, Any]) -> str:

@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.theme import anchor_label, cosine, count_interval, label, layer_label, number, number_interval
+from dashboards.theme import (
+    anchor_label,
+    cosine,
+    count_interval,
+    label,
+    layer_label,
+    number,
+    number_interval,
+    short_label,
+)
 
 
 @dataclass(frozen=True)
@@ -32,39 +41,60 @@ class Table:
 
 
 def layer_table(part: Mapping[str, Any]) -> Table:
-    """Every layer's error, best steps with intervals and controls, and anchors.
+    """Every layer's error, and its best step of each algorithm with intervals.
+
+    Args:
+        part: An agreement record, or its part for the reading through the final norm.
+    """
+    families = list(part["layers"][0]["families"])
+    columns = [("", "Layer"), ("", "Error / d"), ("", "Sits on")]
+    columns += [(label(name), title) for name in families for title in ("best step", "SimE")]
+    return Table(tuple(columns), tuple(_layer_row(layer, families) for layer in part["layers"]))
+
+
+def _layer_row(layer: Mapping[str, Any], families: Sequence[str]) -> tuple[str, ...]:
+    sits_on = anchor_label(layer["at_anchor"]) if layer["at_anchor"] else "–"
+    cells = [layer_label(layer["layer"]), number(layer["error"]), sits_on]
+    for name in families:
+        one = layer["families"][name]
+        cells.append(f"{one['best_step']} {count_interval(one['best_step_ci'])}")
+        cells.append(f"{number(one['best_sim_e'])} {number_interval(one['ci'])}")
+    return tuple(cells)
+
+
+LAYER_NOTE = (
+    "Brackets are 95 % bootstrap intervals over prompts. Sits on: an anchor that the layer cannot be told from; such a "
+    "layer says nothing about iterations."
+)
+
+
+def control_table(part: Mapping[str, Any]) -> Table:
+    """What SimE is worth in each layer: anchors, other prompts, the untrained model.
 
     Args:
         part: An agreement record, or its part for the reading through the final norm.
     """
     layers = part["layers"]
     families, anchors = list(layers[0]["families"]), list(layers[0]["anchors"])
-    per_family = ("best step", "SimE", "chance", "untrained")
-    columns = [("", "Layer"), ("", "Error / d")]
-    columns += [(label(name), title) for name in families for title in per_family]
-    columns += [("Anchors, SimE", anchor_label(name)) for name in anchors]
-    columns.append((" ", "Sits on"))
-    return Table(tuple(columns), tuple(_layer_row(layer, families, anchors) for layer in layers))
+    columns = [("", "Layer")]
+    columns += [("SimE with anchors", anchor_label(name)) for name in anchors]
+    columns += [("Chance, best step", short_label(name)) for name in families]
+    columns += [("Untrained, best step", short_label(name)) for name in families]
+    return Table(tuple(columns), tuple(_control_row(layer, families, anchors) for layer in layers))
 
 
-def _layer_row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> tuple[str, ...]:
-    cells = [layer_label(layer["layer"]), number(layer["error"])]
-    for name in families:
-        one = layer["families"][name]
-        cells += [
-            f"{one['best_step']} {count_interval(one['best_step_ci'])}",
-            f"{number(one['best_sim_e'])} {number_interval(one['ci'])}",
-            cosine(one["chance"]),
-            cosine(one["untrained"]),
-        ]
-    cells += [cosine(layer["anchors"].get(name)) for name in anchors]
-    return (*cells, anchor_label(layer["at_anchor"]) if layer["at_anchor"] else "")
+def _control_row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> tuple[str, ...]:
+    return (
+        layer_label(layer["layer"]),
+        *[cosine(layer["anchors"].get(name)) for name in anchors],
+        *[cosine(layer["families"][name]["chance"]) for name in families],
+        *[cosine(layer["families"][name]["untrained"]) for name in families],
+    )
 
 
-TABLE_NOTE = (
-    "Brackets are 95 % bootstrap intervals over prompts. Chance: the algorithm run on other prompts. Untrained: the "
-    "same layer of the model before training. Sits on: an anchor that the layer cannot be told from; such a layer "
-    "says nothing about iterations."
+CONTROL_NOTE = (
+    "Anchors carry no evidence about iterations. Chance: the algorithm run on other prompts. Untrained: the same layer "
+    "of the model before training, read out the same way."
 )
 
 
@@ -109,6 +139,10 @@ def _tell_newton(options: Mapping[str, Any]) -> str:
     )
 
 
+_MODEL = ("n_layers", "n_heads", "d_model", "attention", "norm", "positions", "layout")
+_TRAINING = ("n_steps", "n_batch", "optimizer", "lr", "schedule", "precision", "device")
+
+
 def facts(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Task, model and training of a run, in a few words each.
 
@@ -119,8 +153,8 @@ def facts(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     special = {k: v for k, v in task.items() if k not in ("name", "d_input", "n_context")}
     shown = [
         ("Task settings", _listed(special)),
-        ("Model", _listed(_only(model, ("n_layers", "n_heads", "d_model", "attention", "norm", "positions", "layout")))),
-        ("Training", _listed(_only(train, ("n_steps", "n_batch", "optimizer", "lr", "schedule", "precision", "device")))),
+        ("Model", _listed(_only(model, _MODEL))),
+        ("Training", _listed(_only(train, _TRAINING))),
         ("Curriculum", _tell_curriculum(train)),
         ("Seed", str(train.get("seed", ""))),
     ]
@@ -145,5 +179,6 @@ def _tell_curriculum(train: Mapping[str, Any]) -> str:
     if train.get("d_start") is not None:
         told.append(f"{train['d_start']} coordinates at first, one more every {train.get('d_every')} steps")
     if train.get("n_start") is not None:
-        told.append(f"{train['n_start']} examples at first, {train.get('n_add')} more every {train.get('n_every')} steps")
+        more = f"{train.get('n_add')} more every {train.get('n_every')} steps"
+        told.append(f"{train['n_start']} examples at first, {more}")
     return "; ".join(told)

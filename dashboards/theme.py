@@ -10,6 +10,7 @@ from dash import dcc
 from workbench.baselines import BASELINES
 
 Scheme = Literal["light", "dark"]
+Number = float | int | None
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
@@ -48,7 +49,16 @@ def template(scheme: Scheme) -> go.layout.Template:
         "paper_bgcolor": _PAPER[scheme],
         "plot_bgcolor": _PAPER[scheme],
         "font": {"family": FONT, "size": 13, "color": _TEXT[scheme]},
-        "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12}, "font": {"size": 16}},
+        "title": {
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"l": 12, "t": 14},
+            "font": {"size": 16},
+        },
         "xaxis": axis,
         "yaxis": axis,
         "hoverlabel": {"font": {"family": FONT, "size": 13}},
@@ -90,6 +100,11 @@ def label(name: str) -> str:
     return BASELINES[name].label if name in BASELINES else plain(name)
 
 
+def short_label(name: str) -> str:
+    """A label for a narrow column: GD, CG, Newton."""
+    return name.upper() if len(name) <= 3 and name in BASELINES else label(name)
+
+
 def anchor_label(name: str) -> str:
     """An anchor's name for people."""
     return _ANCHOR_LABELS.get(name) or label(name)
@@ -126,7 +141,7 @@ def plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: Number, digits: int = 3) -> str:
     """A number for people; a dash for None and NaN."""
     if value is None or value != value:
         return "–"
@@ -135,29 +150,29 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.1e}"
 
 
-def count(value: float | None) -> str:
+def count(value: Number) -> str:
     """A number of steps: whole where it is whole."""
     if value is None or value != value:
         return "–"
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
-def cosine(value: float | None) -> str:
+def cosine(value: Number) -> str:
     """A SimE in a narrow column."""
     return "–" if value is None or value != value else f"{value:.2f}"
 
 
-def number_interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
+def number_interval(ends: Sequence[Number] | None, digits: int = 3) -> str:
     """An interval in brackets, or a dash."""
     return "–" if ends is None else f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"
 
 
-def count_interval(ends: Sequence[float | None] | None) -> str:
+def count_interval(ends: Sequence[Number] | None) -> str:
     """An interval of numbers of steps, or a dash."""
     return "–" if ends is None else f"[{count(ends[0])}, {count(ends[1])}]"
 
 
-def moment(seconds: float | None) -> str:
+def moment(seconds: Number) -> str:
     """A time of day in UTC, or a dash."""
     if not seconds:
         return "–"

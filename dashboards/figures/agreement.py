@@ -73,7 +73,7 @@ def agreement_figure(
                 "thickness": 14,
             },
         },
-        uirevision=family,
+        uirevision=label(family),
     )
     return figure
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dashboards.theme import layer_label
+from dashboards.theme import Number, layer_label
 
 ZERO_ON_LOG = 0.5
 """Where a logarithmic axis of steps shows step 0: one notch below step 1."""
@@ -15,7 +15,7 @@ def layer_axis(n_layers: int) -> dict[str, Any]:
     stride = 1 + (n_layers - 1) // 26
     shown = [layer for layer in range(n_layers) if layer % stride == 0]
     return {
-        "title": {"text": "Layer (emb = embedding, l = after block l)"},
+        "title": {"text": "Layer (emb: embedding)"},
         "tickvals": shown,
         "ticktext": [layer_label(layer) for layer in shown],
         "range": [-0.5, n_layers - 0.5],
@@ -28,12 +28,12 @@ def thinned(values: Sequence[str], at_most: int = 20) -> list[str]:
     return list(values[::stride])
 
 
-def on_log_steps(step: float) -> float:
+def on_log_steps(step: float | int) -> float:
     """A number of steps as drawn on a logarithmic axis."""
     return max(float(step), ZERO_ON_LOG)
 
 
-def log_step_axis(largest: float, smallest: float = 0.0) -> dict[str, Any]:
+def log_step_axis(largest: float | int, smallest: float | int = 0.0) -> dict[str, Any]:
     """A logarithmic axis of steps, 0 at its lower end."""
     powers = [step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if step <= 1.3 * largest]
     if len(powers) > 8:
@@ -49,7 +49,7 @@ def log_step_axis(largest: float, smallest: float = 0.0) -> dict[str, Any]:
     }
 
 
-def log_range(kept: Iterable[float | None], room_below: float = 3.0) -> tuple[float, float]:
+def log_range(kept: Iterable[Number], room_below: float | int = 3.0) -> tuple[float, float]:
     """Exponents of ten between which a logarithmic axis shows all ``kept`` values with some room.
 
     Values that are not positive numbers are left out; [0.1, 10] for none.
@@ -60,6 +60,6 @@ def log_range(kept: Iterable[float | None], room_below: float = 3.0) -> tuple[fl
     return math.log10(min(values) / room_below), math.log10(max(values) * 2)
 
 
-def drawable(values: Iterable[float | None]) -> list[float | None]:
+def drawable(values: Iterable[Number]) -> list[Number]:
     """The values with a gap wherever a logarithm is not defined."""
     return [v if v is not None and math.isfinite(v) and v > 0 else None for v in values]

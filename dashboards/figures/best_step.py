@@ -26,25 +26,27 @@ def best_step_figure(part: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
     figure = make_subplots(
         rows=1,
         cols=2,
-        horizontal_spacing=0.11,
+        horizontal_spacing=0.13,
         subplot_titles=(
-            "Linear scale: straight = same steps a layer" + (f"<br>({cut} leaves this panel)" if cut else ""),
-            "Log scale: straight = same factor a layer",
+            "Linear scale<br>straight: same steps a layer",
+            "Log scale<br>straight: same factor a layer",
         ),
     )
     for name in families:
         for col in (1, 2):
             figure.add_trace(_line(part, name, scheme, log=col == 2), row=1, col=col)
+        figure.add_trace(_legend(name, part.get("trend", {}).get(name), scheme), row=1, col=1)
     figure.add_trace(_legend_of_hollow(scheme), row=1, col=1)
     figure.update_xaxes(layer_axis(len(part["layers"])))
-    figure.update_yaxes(title={"text": "Best-matching step"}, range=[-0.04 * top, 1.08 * top], row=1, col=1)
+    told = "Best-matching step" + (f"<br>({cut} leaves the panel)" if cut else "")
+    figure.update_yaxes(title={"text": told}, range=[-0.04 * top, 1.08 * top], row=1, col=1)
     figure.update_yaxes(log_step_axis(largest), title={"text": "Best-matching step, log"}, row=1, col=2)
     figure.update_annotations(font={"size": 13})
     figure.update_layout(
         template=template(scheme),
         title={"text": "How does the best-matching step grow with depth?"},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
-        margin={"t": 100},
+        margin={"t": 96},
     )
     return figure
 
@@ -53,7 +55,7 @@ def _top(part: Mapping[str, Any], family: str) -> float:
     return max(float(layer["families"][family]["best_step"]) for layer in part["layers"])
 
 
-def _linear_top(tops: list[float]) -> float:
+def _linear_top(tops: list[float | int]) -> float:
     """Upper end of the linear panel: everything, unless one algorithm would flatten the others."""
     ranked = sorted(tops)
     if len(ranked) > 1 and ranked[-1] > 3 * max(ranked[-2], 1):
@@ -72,9 +74,9 @@ def _line(part: Mapping[str, Any], family: str, scheme: Scheme, *, log: bool) ->
     return go.Scatter(
         x=[layer["layer"] for layer in layers],
         y=best,
-        name=_tell_trend(family, part.get("trend", {}).get(family)),
-        legendgroup=family,
-        showlegend=not log,
+        name=label(family),
+        legendgroup=label(family),
+        showlegend=False,
         mode="lines+markers",
         line={"color": line_color, "width": 2},
         marker={
@@ -96,7 +98,7 @@ def _line(part: Mapping[str, Any], family: str, scheme: Scheme, *, log: bool) ->
     )
 
 
-def _ends(one: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(one: Mapping[str, Any]) -> tuple[float | int, float | int]:
     low, high = one["best_step_ci"] or (None, None)
     best = one["best_step"]
     return (best if low is None else low), (best if high is None else high)
@@ -117,6 +119,19 @@ def _tell_trend(family: str, trend: Mapping[str, Any] | None) -> str:
     if trend["shape"] == "linear":
         return f"{label(family)}: linear, +{trend['rate']:.1f} a layer"
     return f"{label(family)}: geometric, ×{trend['rate']:.1f} a layer"
+
+
+def _legend(family: str, trend: Mapping[str, Any] | None, scheme: Scheme) -> go.Scatter:
+    """An entry with a filled marker: the line's own would take its first, which is often hollow."""
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        name=_tell_trend(family, trend),
+        legendgroup=label(family),
+        mode="lines+markers",
+        line={"color": color(family, scheme), "width": 2},
+        marker={"symbol": symbol(family), "size": 9},
+    )
 
 
 def _legend_of_hollow(scheme: Scheme) -> go.Scatter:

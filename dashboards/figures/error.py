@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.figures.axes import drawable
-from dashboards.theme import Scheme, color, dash_style, label, model_color, template
+from dashboards.theme import Number, Scheme, color, dash_style, label, model_color, template
 
 
 def error_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Figure:
@@ -33,6 +33,7 @@ def error_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         x=examples,
         y=drawable(model),
         name="Model",
+        legendrank=1,
         mode="lines+markers",
         line={"color": model_color(scheme), "width": 3},
         marker={"size": 6},
@@ -57,13 +58,13 @@ def error_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
     return figure
 
 
-def _shown(model: Sequence[float | None], references: Mapping[str, Sequence[float | None]]) -> tuple[float, float]:
+def _shown(model: Sequence[Number], references: Mapping[str, Sequence[Number]]) -> tuple[float, float]:
     """Exponents of the axis: a decade below the model, so that rounding errors of 1e-15 do not squeeze it."""
     lowest = min((v for v in drawable(model) if v is not None), default=0.1)
     largest = max((v for e in (model, *references.values()) for v in drawable(e) if v is not None), default=1.0)
     return float(math.floor(math.log10(lowest)) - 1), math.log10(2 * max(largest, 1.0))
 
 
-def _below(references: Mapping[str, Sequence[float | None]], floor: float) -> str:
+def _below(references: Mapping[str, Sequence[Number]], floor: float) -> str:
     cut = [label(n) for n, errors in references.items() if any(v is not None and v < floor for v in errors)]
     return ", ".join(cut)

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.axes import log_step_axis, on_log_steps
 from dashboards.theme import (
+    Number,
     Scheme,
     anchor_label,
     color,
@@ -62,7 +63,7 @@ def _add_family(figure: go.Figure, name: str, one: Mapping[str, Any], scheme: Sc
         x=[on_log_steps(step) for step in one["steps"]],
         y=one["sim_e"],
         name=label(name),
-        legendgroup=name,
+        legendgroup=label(name),
         mode="lines",
         line={"color": line_color, "width": 2},
         hovertext=[f"{label(name)}, {s} steps: {number(v)}" for s, v in zip(one["steps"], one["sim_e"], strict=True)],
@@ -73,7 +74,7 @@ def _add_family(figure: go.Figure, name: str, one: Mapping[str, Any], scheme: Sc
         x=[on_log_steps(one["best_step"])],
         y=[best],
         name=f"{label(name)}, best step",
-        legendgroup=name,
+        legendgroup=label(name),
         showlegend=False,
         mode="markers",
         marker={"symbol": symbol(name), "size": 11, "color": line_color},
@@ -98,6 +99,8 @@ def _add_control(
         x=[on_log_steps(one["best_step"]) for one in families.values()],
         y=[one[key] for one in families.values()],
         name=told,
+        legendgroup=key,
+        showlegend=False,
         mode="markers",
         marker={
             "symbol": marker,
@@ -108,9 +111,11 @@ def _add_control(
         hovertext=[f"{label(name)}, {told}: {number(one[key])}" for name, one in families.items()],
         hovertemplate="%{hovertext}<extra></extra>",
     )
+    neutral = {"symbol": marker, "size": 10, "color": text_color(scheme), "line": {"width": 2}}
+    figure.add_scatter(x=[None], y=[None], name=told, legendgroup=key, mode="markers", marker=neutral)
 
 
-def _add_anchor(figure: go.Figure, name: str, value: float | None, largest: float, scheme: Scheme) -> None:
+def _add_anchor(figure: go.Figure, name: str, value: Number, largest: float | int, scheme: Scheme) -> None:
     if value is None:
         return
     figure.add_scatter(
@@ -118,6 +123,6 @@ def _add_anchor(figure: go.Figure, name: str, value: float | None, largest: floa
         y=[value, value],
         name=f"{anchor_label(name)} {cosine(value)}",
         mode="lines",
-        line={"color": color(name, scheme) if name != "gd_1" else text_color(scheme), "dash": dash_style(name), "width": 1.5},
+        line={"color": color(name, scheme), "dash": dash_style(name), "width": 1.5},
         hovertemplate=f"{anchor_label(name)}: {number(value)}<extra></extra>",
     )

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.figures.axes import drawable, log_range
-from dashboards.theme import Scheme, color, empty_figure, model_color, template, text_color
+from dashboards.theme import Number, Scheme, color, empty_figure, model_color, template, text_color
 
 _MOST_POINTS = 2000
 
@@ -28,7 +28,7 @@ def training_figure(lines: Sequence[Mapping[str, Any]], scheme: Scheme = "light"
         "Excess over least squares": ("excess", color("gd", scheme), "dot"),
     }
     figure = go.Figure(layout={"template": template(scheme)})
-    drawn: list[float | None] = []
+    drawn: list[Number] = []
     for name, (key, line_color, dash) in curves.items():
         values = drawable(line.get(key) for line in shown)
         drawn += values
@@ -61,7 +61,7 @@ def training_figure(lines: Sequence[Mapping[str, Any]], scheme: Scheme = "light"
     return figure
 
 
-def _spans_little(values: Sequence[float | None]) -> bool:
+def _spans_little(values: Sequence[Number]) -> bool:
     low, high = log_range(values, room_below=1.5)
     return high - low < 2.5
 

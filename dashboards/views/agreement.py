@@ -16,7 +16,7 @@ from dashboards.figures.layer import layer_figure
 from dashboards.jobs import Jobs
 from dashboards.state import FINAL_NORM, RAW, PageState
 from dashboards.store import RunStore
-from dashboards.tables import TABLE_NOTE, conventions, layer_table
+from dashboards.tables import CONTROL_NOTE, LAYER_NOTE, control_table, conventions, layer_table
 from dashboards.theme import as_scheme, empty_figure, graph, label, layer_label
 from dashboards.views.parts import card, command, text_table
 from dashboards.views.record import View
@@ -309,8 +309,9 @@ def _tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
     if state.checkpoint not in steps:
         return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
     typed = f"mesascope agree {state.run} --step {state.checkpoint}"
-    sentence = [f"The layers of {state.run} at step {state.checkpoint} have not been compared yet. Type ", command(typed)]
-    return html.Span([*sentence, " or press the button.", *[html.Div(fault, className="failure") for fault in faults]]), True
+    sentence = f"The layers of {state.run} at step {state.checkpoint} have not been compared yet. Type "
+    told = [html.Div(fault, className="failure") for fault in faults]
+    return html.Div([sentence, command(typed), " or press the button.", *told]), True
 
 
 def shown_of(store: RunStore, search: str | None) -> Shown | None:
@@ -371,8 +372,11 @@ def show_table(store: RunStore, search: str | None) -> Any:
         return None
     return [
         dmc.Title(f"Layers in numbers, read {_READINGS[str(shown.state.reading)]}", order=4, mb="xs"),
-        text_table(layer_table(shown.part), min_width=1500),
-        dmc.Text(TABLE_NOTE, size="sm", c="dimmed", mt="xs"),
+        text_table(layer_table(shown.part), min_width=840),
+        dmc.Text(LAYER_NOTE, size="sm", c="dimmed", mt="xs"),
+        dmc.Title("Controls", order=4, mt="md", mb="xs"),
+        text_table(control_table(shown.part), min_width=840),
+        dmc.Text(CONTROL_NOTE, size="sm", c="dimmed", mt="xs"),
         dmc.Title("How it was measured", order=4, mt="md"),
         html.Ul([html.Li(sentence) for sentence in conventions(shown.record)], className="evidence"),
     ]

@@ -67,16 +67,16 @@ def _grid() -> dag.AgGrid:
     columns = [
         {"field": "name", "headerName": "Run", "flex": 2, "minWidth": 130, "tooltipField": "name"},
         {"field": "state", "headerName": "State", "width": 110, "cellStyle": _STATE_STYLE},
-        {"field": "progress", "headerName": "Steps", "width": 175, "filter": False},
+        {"field": "progress", "headerName": "Steps", "width": 205, "filter": False},
         {"field": "loss", "headerName": "Loss", "width": 90, **_NUMERIC},
         {
             "field": "excess",
             "headerName": "Over least squares",
             "headerTooltip": "Loss minus that of least squares on the same prompts",
-            "width": 160,
+            "width": 175,
             **_NUMERIC,
         },
-        {"field": "task", "headerName": "Task", "flex": 3, "minWidth": 270, "tooltipField": "task"},
+        {"field": "task", "headerName": "Task", "flex": 3, "minWidth": 310, "tooltipField": "task"},
         {"field": "updated", "headerName": "Last sign of life, UTC", "width": 185, "filter": False},
         {"field": "error", "headerName": "Note", "flex": 2, "minWidth": 140, "tooltipField": "error"},
     ]
@@ -164,7 +164,7 @@ def _digest(rows: Sequence[RunRow]) -> int:
 
 
 def _cells(row: RunRow) -> dict[str, Any]:
-    share = f" ({100 * row.step // row.n_steps} %)" if row.n_steps else ""
+    share = f" · {100 * row.step // row.n_steps} %" if row.n_steps else ""
     progress = f"{row.step} / {row.n_steps}{share}" if row.n_steps else "–"
     return {**asdict(row), "progress": progress, "updated": moment(row.updated)}
 

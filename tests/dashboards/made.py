@@ -1,0 +1,120 @@
+"""Runs and records made by hand: nothing is trained."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench.runs import RunFolder
+
+CONFIG: dict[str, Any] = {
+    "schema": "mesascope/run/1",
+    "task": {"name": "linear_regression", "d_input": 2, "n_context": 4, "noise_std": 0.0},
+    "model": {"n_layers": 3, "n_heads": 2, "d_model": 8, "attention": "softmax"},
+    "train": {"n_steps": 4, "n_batch": 8, "optimizer": "adam", "lr": 0.001, "seed": 0, "d_start": 1, "d_every": 2},
+}
+LAYERS = 4
+STEPS = {"gd": [0, 1, 2, 4, 8], "newton": [0, 1, 2, 3, 4, 5], "cg": [0, 1, 2]}
+BEST = {"gd": [0, 1, 4, 8], "newton": [0, 1, 3, 5], "cg": [0, 1, 2, 2]}
+
+
+def metric_lines(steps: Sequence[int]) -> list[dict[str, Any]]:
+    """Logged lines, one coordinate more from the third step on."""
+    return [
+        {"step": s, "loss": 2.0 / (1 + s), "excess": 1.0 / (1 + s) - 0.3, "d_active": 1 if s < 3 else 2} for s in steps
+    ]
+
+
+def make_run(
+    root: Path,
+    name: str,
+    steps: Sequence[int] = (),
+    state: str = "finished",
+    config: dict[str, Any] | None = None,
+) -> RunFolder:
+    """A run folder as training leaves it, with weights of one number."""
+    folder = RunFolder.create(root / name, config or CONFIG, {"schema": "mesascope/env/1", "versions": {"torch": "2"}})
+    for line in metric_lines(range(1, 5)):
+        folder.append_metrics(line)
+    for step in steps:
+        folder.save_checkpoint(step, {"w": torch.zeros(1)}, {"step": step})
+    folder.write_status(state, 4, 4)
+    return folder
+
+
+def _family(name: str, layer: int, shift: float) -> dict[str, Any]:
+    steps, best = STEPS[name], BEST[name][layer]
+    sim_e = [round(0.9 - shift - 0.1 * abs(i - steps.index(best)), 3) for i in range(len(steps))]
+    return {
+        "steps": steps,
+        "sim_e": sim_e,
+        "best_step": best,
+        "best_sim_e": 0.9 - shift,
+        "ci": [0.88 - shift, 0.92 - shift],
+        "best_step_ci": [max(0, best - 1), best],
+        "chance": 0.01,
+        "untrained": 0.4,
+    }
+
+
+def _part(shift: float) -> dict[str, Any]:
+    layers = [
+        {
+            "layer": layer,
+            "error": 1.0 / (1 + layer),
+            "anchors": {"zero": 0.999 if layer == 0 else 0.5, "ols": 0.6, "gd_1": 0.7, "ridge": 0.8},
+            "best_ridge": 1.0,
+            "readout_ridge": 0.1,
+            "families": {name: _family(name, layer, shift) for name in STEPS},
+            "at_anchor": "zero" if layer == 0 else None,
+        }
+        for layer in range(LAYERS)
+    ]
+    none = {"shape": "none", "rate": None, "layers": [1, 3], "r2": 0.5, "r2_linear": 0.5, "r2_geometric": 0.4}
+    linear = {"shape": "linear", "rate": 2.0, "layers": [1, 3], "r2": 0.99, "r2_linear": 0.99, "r2_geometric": 0.9}
+    return {
+        "layers": layers,
+        "trend": {
+            "gd": {**linear, "shape": "geometric", "rate_ci": [1.9, 2.1]},
+            "newton": {**linear, "rate_ci": [1.5, 2.5]},
+            "cg": {**none, "rate_ci": None},
+        },
+        "verdict": {
+            "algorithm": "newton",
+            "abstained": False,
+            "sentence": f"Each layer advances by about 2 steps of Newton (shift {shift}).",
+            "evidence": ["3 informative layers; at an anchor: 0 (zero)."],
+        },
+    }
+
+
+def agreement_record(run: str, checkpoint: int) -> dict[str, Any]:
+    """A record in the shape that ``workbench.analyses.agree`` returns."""
+    return {
+        "schema": "mesascope/agreement/1",
+        "run": run,
+        "checkpoint": checkpoint,
+        "task": {"name": "linear_regression", "label": "Linear regression", "d_input": 2, "n_context": 4},
+        "config": {"n_fit": 64, "n_prompts": 32, "seed": 0, "n_resamples": 10},
+        "n_prompts": 32,
+        "d_input": 2,
+        "n_context": 4,
+        "scored_positions": [1, 3],
+        "conventions": {
+            "gd": {"step_size": None, "relative_step_size": 1.0},
+            "newton": {"alpha": 1.0, "norm": "spectral"},
+            "cg": {},
+            "gd_1": {"relative_step_size": 1.3},
+        },
+        "model_error": [1.0, 0.5, 0.1, 0.02],
+        "reference_error": {"zero": [1.0, 1.1, 0.9, 1.0], "ols": [1.0, 0.4, 3e-15, None]},
+        **_part(0.0),
+        "final_norm": _part(0.1),
+    }
+
+
+def with_number(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A deep copy with some fields replaced."""
+    return {**json.loads(json.dumps(record)), **changes}

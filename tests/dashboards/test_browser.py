@@ -1,0 +1,149 @@
+"""Journeys in a real browser. Each fails on any console error, dialog, or request off the app's origin."""
+
+import json
+import re
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+from dashboards.jobs import Jobs
+from dashboards.report import build_report
+from tests.dashboards.made import CONFIG, agreement_record, make_run, metric_lines
+from workbench.opened import Run
+from workbench.runs import RunFolder
+
+pytestmark = pytest.mark.browser
+
+_READY = "(id) => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0"
+_PAPER = "(id) => document.querySelector(`#${id} .js-plotly-plot`)._fullLayout.paper_bgcolor"
+_POINTS = "(id) => document.querySelector(`#${id} .js-plotly-plot`).data[0].x.length"
+_TITLE = "(id) => document.querySelector(`#${id} .js-plotly-plot`)._fullLayout.title.text"
+_DATA = """() => JSON.stringify(
+  Array.from(document.querySelectorAll('.js-plotly-plot')).map((p) => p.data.map((t) => [t.name, t.y, t.z])))"""
+
+
+def _drawn(page, *ids):
+    for component in ids:
+        page.wait_for_function(_READY, arg=component)
+
+
+def test_choosing_a_run_shows_its_curves_and_config(open_page, serve_app, store):
+    page = open_page(serve_app(store))
+    page.get_by_role("gridcell", name="seen", exact=True).click()
+    _drawn(page, "runs-curve")
+    expect(page).to_have_url(re.compile(r"\?run=seen$"))
+    expect(page.locator("#runs-facts")).to_contain_text("n_layers 3")
+    page.get_by_text("Compare its layers").click()
+    _drawn(page, "agreement-heat")
+    expect(page).to_have_url(re.compile(r"/agreement\?run=seen$"))
+    page.go_back()
+    expect(page.locator("#runs-facts")).to_contain_text("n_layers 3")
+
+
+def test_curves_of_a_run_in_training_grow_by_themselves(open_page, serve_app, store, root):
+    busy = make_run(root, "busy", state="running")
+    page = open_page(serve_app(store) + "/?run=busy")
+    _drawn(page, "runs-curve")
+    before = page.evaluate(_POINTS, "runs-curve")
+    for line in metric_lines([5, 6, 7]):
+        busy.append_metrics(line)
+    page.wait_for_function(f"(id) => ({_POINTS})(id) === {before + 3}", arg="runs-curve")
+    busy.write_status("finished", 7, 7)
+    expect(page.get_by_role("gridcell", name="7 / 7 · 100 %")).to_be_visible()
+
+
+def test_a_click_on_a_column_chooses_the_layer_and_the_address_restores_it_elsewhere(
+    open_page, serve_app, store, browser
+):
+    page = open_page(serve_app(store) + "/agreement")
+    _drawn(page, "agreement-heat", "agreement-layer-curve", "agreement-best", "agreement-error")
+    page.get_by_text("Conjugate gradient", exact=True).first.click()
+    expect(page).to_have_url(re.compile("family=cg"))
+    box = page.locator("#agreement-heat .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.40, box["y"] + box["height"] / 2)
+    page.mouse.click(box["x"] + box["width"] * 0.375, box["y"] + box["height"] / 2)
+    expect(page).to_have_url(re.compile("layer=1"))
+    page.wait_for_function(f"(id) => ({_TITLE})(id).startsWith('Layer 1')", arg="agreement-layer-curve")
+    page.get_by_text("through final norm").click()
+    expect(page.locator("#agreement-verdict")).to_contain_text("shift 0.1")
+    page.wait_for_timeout(300)
+    here = page.evaluate(_DATA)
+    context = browser.new_context()
+    fresh = open_page(page.url, on=context.new_page())
+    _drawn(fresh, "agreement-heat", "agreement-layer-curve", "agreement-best", "agreement-error")
+    assert json.loads(fresh.evaluate(_DATA)) == json.loads(here)
+    expect(fresh.locator("#agreement-layer")).to_have_value("1")
+    context.close()
+    page.go_back()
+    expect(page.locator("#agreement-verdict")).to_contain_text("shift 0.0")
+
+
+def test_dark_mode_reaches_figures_and_grid_and_survives_a_reload(open_page, serve_app, store):
+    page = open_page(serve_app(store) + "/?run=seen")
+    _drawn(page, "runs-curve")
+    assert page.evaluate(_PAPER, "runs-curve") == "#ffffff"
+    page.locator("#scheme").click()
+    for _ in range(2):
+        page.wait_for_function(f"(id) => ({_READY})(id) && ({_PAPER})(id) === '#242424'", arg="runs-curve")
+        row = page.locator(".ag-row").first
+        expect(row).to_be_visible()
+        color = row.evaluate("(e) => getComputedStyle(e).color")
+        assert min(map(int, re.findall(r"\d+", color)[:3])) > 150
+        page.reload()
+
+
+def test_a_system_in_dark_mode_is_dark_from_the_start(open_page, serve_app, store, browser, a_browser):
+    context = browser.new_context(color_scheme="dark")
+    page = open_page(serve_app(store) + "/agreement", on=context.new_page())
+    _drawn(page, "agreement-heat")
+    assert page.evaluate(_PAPER, "agreement-heat") == "#242424"
+    context.close()
+
+
+def test_markup_in_task_names_and_errors_is_shown_as_text(open_page, serve_app, store, root):
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    make_run(root, "evil", config={**CONFIG, "task": {"name": evil, "d_input": evil}})
+    failed = make_run(root, "failed")
+    failed.write_status("failed", 1, 4, error=evil)
+    page = open_page(serve_app(store) + "/?run=evil")
+    expect(page.locator("#runs-facts")).to_contain_text("<script>alert(1)</script>")
+    expect(page.locator("#runs-grid")).to_contain_text("<img src=x")
+    page.get_by_role("gridcell", name="failed", exact=True).first.click()
+    expect(page.locator("#runs-title")).to_contain_text("onerror=alert(2)")
+
+
+def test_a_missing_record_is_computed_on_request_and_appears(open_page, serve_app, store, root):
+    source = root / "made.json"
+    source.write_text(json.dumps(agreement_record("plain", 4)))
+    code = (
+        "import json, sys; from pathlib import Path; from workbench.runs import RunFolder;"
+        f"RunFolder(Path(sys.argv[1])).save_result('agreement', 'k', json.loads(Path({str(source)!r}).read_text()))"
+    )
+    jobs = Jobs(lambda path, step: [sys.executable, "-c", code, path])
+    page = open_page(serve_app(store, jobs) + "/agreement?run=plain")
+    expect(page.locator("#agreement-message")).to_contain_text("mesascope agree plain --step 4")
+    page.get_by_role("button", name="Compute now").click()
+    _drawn(page, "agreement-heat")
+    expect(page.locator("#agreement-missing")).to_be_hidden()
+
+
+def test_a_run_that_is_gone_is_told_and_nothing_is_shared(open_page, serve_app, store, root):
+    page = open_page(serve_app(store) + "/agreement?run=nobody")
+    expect(page.locator("#agreement-message")).to_contain_text("no run at")
+    expect(page.locator("#agreement-compute")).to_be_hidden()
+    page.goto(page.url.replace("nobody", "seen"))
+    _drawn(page, "agreement-heat")
+    page.locator("#agreement-heat").hover()
+    titles = page.locator("#agreement-heat .modebar-btn").evaluate_all("(bs) => bs.map((b) => b.dataset.title)")
+    assert titles
+    assert not [title for title in titles if re.search("share|cloud|plotly", title, re.IGNORECASE)]
+
+
+def test_the_report_opens_from_a_file_and_asks_nothing_of_anyone(open_page, root, record, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(build_report(Run(RunFolder(root / "seen")), record), "utf-8")
+    page = open_page(path.as_uri())
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 8")
+    assert not page.locator("[data-title*='Share']").count()

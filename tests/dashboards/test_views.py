@@ -1,0 +1,311 @@
+"""Pages: their callbacks called directly, their layouts walked."""
+
+from typing import Any
+
+import dash
+import pytest
+from dash import dcc
+from dash.development.base_component import Component
+
+from dashboards.app import create_app, shell, show_page, tell_error
+from dashboards.jobs import Jobs
+from dashboards.state import PageState
+from dashboards.views import VIEWS, agreement, runs
+from tests.dashboards.made import CONFIG, agreement_record, make_run
+from workbench.runs import RunFolder
+
+
+def _walk(part: Any) -> list[Component]:
+    if isinstance(part, list | tuple):
+        return [found for each in part for found in _walk(each)]
+    if not isinstance(part, Component):
+        return []
+    return [part, *_walk(getattr(part, "children", None))]
+
+
+def _text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list | tuple):
+        return " ".join(map(_text, part))
+    return _text(getattr(part, "children", None) or "")
+
+
+def test_no_graph_offers_to_share_or_upload(store):
+    graphs = [c for v in VIEWS.values() for c in _walk(v.layout()) if isinstance(c, dcc.Graph)]
+    assert len(graphs) >= 5
+    for graph in graphs:
+        assert graph.config["showSendToCloud"] is False
+        assert graph.config["plotlyServerURL"] == ""
+        assert graph.config["displaylogo"] is False
+        assert graph.config["toImageButtonOptions"]["format"] == "svg"
+        assert graph.config["toImageButtonOptions"]["filename"]
+
+
+def test_ids_start_with_the_name_of_their_view_and_are_unique(store):
+    ids = [(v.name, c.id) for v in VIEWS.values() for c in _walk(v.layout()) if getattr(c, "id", None)]
+    assert all(component.startswith(f"{name}-") for name, component in ids)
+    everywhere = [component for _, component in ids] + [c.id for c in _walk(shell(store)) if getattr(c, "id", None)]
+    assert len(set(everywhere)) == len(everywhere)
+
+
+def test_every_callback_names_components_that_exist(store):
+    app = create_app(store)
+    known = {c.id for v in VIEWS.values() for c in _walk(v.layout()) if getattr(c, "id", None)}
+    known |= {c.id for c in _walk(shell(store)) if getattr(c, "id", None)}
+    app._setup_server()
+    for spec in app.callback_map.values():
+        for part in (*spec["inputs"], *spec["state"]):
+            assert part["id"] in known
+
+
+def test_two_apps_can_live_side_by_side(store):
+    assert create_app(store).callback_map is not create_app(store).callback_map
+
+
+def test_pages_are_found_by_their_path_and_others_are_told():
+    for view in VIEWS.values():
+        assert _text(show_page(view.path, "")[1]).count(view.label) == 1
+    assert "no such page" in _text(show_page("/..%2F..%2Fetc%2Fpasswd", "")[0])
+
+
+# Address
+
+
+@pytest.mark.parametrize(
+    "state",
+    [PageState(), PageState(run="a"), PageState("a.b-c", 2000, "final_norm", "newton", 0), PageState(layer=3)],
+)
+def test_a_state_survives_the_address(state):
+    assert PageState.of(state.search) == state
+
+
+@pytest.mark.parametrize("search", [None, "", "?", "?x=1", "?layer=-1&checkpoint=1e9", "?layer=²", f"?layer={10**99}"])
+def test_addresses_that_hold_no_state_are_empty(search):
+    assert PageState.of(search) == PageState()
+
+
+# Runs
+
+
+def test_the_table_holds_all_runs_at_first_and_then_only_changes(store, root):
+    rows, transaction, _, shown, empty, idle, seen = runs.refresh(store, 0, None, None)
+    assert sorted(row["name"] for row in rows) == ["plain", "seen"]
+    assert (transaction, shown, empty, idle) == (dash.no_update, {"display": "block"}, None, True)
+    assert runs.refresh(store, 1, None, seen)[-1] is dash.no_update
+    RunFolder(root / "plain").append_metrics({"step": 5, "loss": 0.5})
+    rows, transaction, *_, later = runs.refresh(store, 2, None, seen)
+    assert rows is dash.no_update
+    assert [row["name"] for row in transaction["update"]] == ["plain"]
+    assert later["version"] > seen["version"]
+    make_run(root, "third")
+    assert len(runs.refresh(store, 3, None, later)[0]) == 3
+
+
+def test_the_interval_runs_while_a_run_is_in_training(store, root):
+    make_run(root, "busy", state="running")
+    assert runs.refresh(store, 0, None, None)[-2] is False
+
+
+def test_no_runs_is_a_sentence_with_the_command(tmp_path):
+    from dashboards.store import RunStore
+
+    _, _, _, shown, empty, idle, _ = runs.refresh(RunStore(tmp_path), 0, None, None)
+    assert "mesascope demo" in _text(empty)
+    assert shown == {"display": "none"}
+    assert idle
+
+
+def test_a_chosen_run_shows_facts_and_config(store):
+    style, title, facts = runs.show_run(store, "?run=seen", None)
+    assert style == {"display": "block"}
+    assert "seen" in _text(title)
+    assert all(part in _text(facts) for part in ("n_layers 3", "adam", "1 coordinates at first", '"n_steps": 4'))
+    assert len(runs.show_curve(store, "?run=seen", None, "dark").data) == 2
+
+
+def test_no_run_chosen_hides_the_details(store):
+    assert runs.show_run(store, "", None)[0] == {"display": "none"}
+    assert len(runs.show_curve(store, "", None, None).data) == 0
+
+
+@pytest.mark.parametrize("name", ["nobody", "..%2Fx", "%2e%2e"])
+def test_a_run_that_is_not_there_is_a_sentence(store, name):
+    _, told, facts = runs.show_run(store, f"?run={name}", None)
+    assert "run" in _text(told)
+    assert facts is None
+    assert runs.show_curve(store, f"?run={name}", None, "light").layout.annotations[0].text
+
+
+def test_a_damaged_run_shows_its_sentence(store, root):
+    (root / "plain" / "status.json").write_text("{")
+    _, title, _ = runs.show_run(store, "?run=plain", None)
+    assert "damaged" in _text(title)
+
+
+def test_selecting_a_row_changes_the_address_once(store):
+    assert runs.after_selection("", [{"name": "seen"}]) == "?run=seen"
+    assert runs.after_selection("?run=seen", [{"name": "seen"}]) is None
+    assert runs.after_selection("?run=seen", []) is None
+    assert runs.after_selection("?run=seen&layer=2&family=cg", [{"name": "plain"}]) == "?run=plain&family=cg"
+
+
+# Agreement
+
+
+def test_defaults_are_the_run_with_results_its_last_record_and_last_layer(store):
+    state = agreement.complete(store, PageState())
+    assert state == PageState("seen", 4, "raw", "newton", 3)
+
+
+def test_what_does_not_exist_in_the_address_falls_back_or_stays_to_be_told(store):
+    state = agreement.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
+    assert state == PageState("seen", 4, "raw", "gd", 3)
+    assert agreement.complete(store, PageState(run="nobody")).run == "nobody"
+
+
+def _chosen(store, trigger, search="", **given):
+    state, changed = agreement.chosen(store, search, trigger, {"clicked": None, **given})
+    return state, changed
+
+
+def test_each_control_changes_its_part_of_the_state(store):
+    assert _chosen(store, "agreement-family", family="cg")[0].family == "cg"
+    assert _chosen(store, "agreement-layer", layer="1")[0].layer == 1
+    assert _chosen(store, "agreement-checkpoint", checkpoint="0")[0].checkpoint == 0
+    assert _chosen(store, "agreement-reading", reading="final_norm")[0].reading == "final_norm"
+    assert _chosen(store, "agreement-heat", clicked=2) == (PageState("seen", 4, "raw", "newton", 2), True)
+
+
+def test_a_control_that_repeats_the_state_changes_nothing(store):
+    assert not _chosen(store, "agreement-family", family="newton")[1]
+    assert not _chosen(store, "url", family="cg")[1]
+    assert not _chosen(store, "agreement-run", run=None)[1]
+
+
+def test_another_run_starts_at_its_own_last_checkpoint(store):
+    state, changed = _chosen(store, "agreement-run", "?run=seen&checkpoint=0&layer=1", run="plain")
+    assert changed
+    assert (state.run, state.checkpoint, state.layer) == ("plain", 4, None)
+
+
+@pytest.mark.parametrize("click", [None, {}, {"points": []}, {"points": [{"x": "emb"}]}, {"points": [{"x": None}]}])
+def test_odd_clicks_choose_no_layer(click):
+    assert agreement._clicked_layer(click) is None
+
+
+def test_a_click_on_a_column_is_its_layer():
+    assert agreement._clicked_layer({"points": [{"x": 3, "y": "12", "z": 0.9}]}) == 3
+
+
+def test_figures_follow_the_state(store):
+    search = PageState("seen", 4, "final_norm", "cg", 2).search
+    heat = agreement.show_heat(store, search, "dark")
+    assert "Conjugate gradient" in heat.layout.title.text
+    assert heat.data[0].z[1][1] == pytest.approx(0.8)
+    assert "Layer 2" in agreement.show_layer(store, search, "light").layout.title.text
+    assert "shift 0.1" in _text(agreement.show_verdict(store, search))
+    assert len(agreement.show_best_steps(store, search, "light").data) > 6
+    assert len(agreement.show_error(store, search, "light").data) == 3
+
+
+def test_the_table_tells_every_layer_and_the_conventions(store):
+    told = _text(agreement.show_table(store, PageState("seen", 4, "raw", "newton", 0).search))
+    assert all(part in told for part in ("emb", "Zero predictor", "3 [2, 3]", "0.900 [0.880, 0.920]"))
+    assert all(part in told for part in ("32 prompts", "64 other prompts", "1.3 / λmax"))
+
+
+def test_without_a_record_every_figure_is_empty(store):
+    for show in (agreement.show_heat, agreement.show_layer, agreement.show_best_steps, agreement.show_error):
+        assert len(show(store, None, None).data) == 0
+    assert agreement.show_verdict(store, None) is None
+    assert agreement.show_table(store, None) is None
+
+
+def _settled(store, search, jobs=None):
+    return agreement.settle(store, jobs or Jobs(), search, 0, None, None)
+
+
+def test_a_record_is_shown_and_the_message_hidden(store):
+    message, _, _, missing, body, idle, shown = _settled(store, "?run=seen")
+    assert (message, missing, body, idle) == (None, {"display": "none"}, {"display": "block"}, True)
+    assert PageState.of(shown) == PageState("seen", 4, "raw", "newton", 3)
+
+
+def test_a_missing_record_is_a_sentence_with_the_exact_command(store):
+    message, loading, button, missing, body, idle, shown = _settled(store, "?run=plain&checkpoint=0")
+    assert "mesascope agree plain --step 0" in _text(message)
+    assert (loading, button, missing, body, idle) == (False, {}, {"display": "block"}, {"display": "none"}, True)
+    assert shown is None
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ("?run=nobody", "no run at"),
+        ("?run=..%2Fx", "a run name must"),
+        ("?run=plain&checkpoint=3", "no checkpoint at step 3"),
+        ("?run=fresh", "no checkpoint yet"),
+    ],
+)
+def test_what_cannot_be_computed_has_no_button(store, root, search, told):
+    make_run(root, "fresh")
+    message, _, button, *_ = _settled(store, search)
+    assert told in _text(message)
+    assert button == {"display": "none"}
+
+
+def test_damaged_records_are_told_beside_the_button(store, root):
+    results = root / "plain" / "results" / "agreement"
+    results.mkdir()
+    (results / "bad.json").write_text("{")
+    assert "truncated or damaged" in _text(_settled(store, "?run=plain")[0])
+
+
+def test_a_record_without_final_norm_is_read_raw(store, root):
+    folder = make_run(root, "bare", steps=(4,))
+    folder.save_result("agreement", "k", {**agreement_record("bare", 4), "final_norm": None})
+    assert agreement.complete(store, PageState("bare", reading="final_norm")).reading == "raw"
+    options = agreement._options(store, agreement.complete(store, PageState("bare")))
+    assert [each["value"] for each in options[2]] == ["raw"]
+
+
+def test_a_hostile_task_name_stays_text(store, root):
+    make_run(root, "evil", config={**CONFIG, "task": {"name": "<script>alert(1)</script>"}})
+    assert "<script>alert(1)</script>" in _text(runs.show_run(store, "?run=evil", None)[2])
+
+
+def test_an_error_in_a_callback_becomes_a_notification(store, monkeypatch):
+    app = create_app(store)
+    client = app.server.test_client()
+    monkeypatch.setattr(type(store), "rows", lambda *_: 1 / 0)
+    body = {
+        "output": "..runs-grid.rowData...runs-grid.rowTransaction...runs-grid.style...runs-table.style..."
+        "runs-empty.children...runs-tick.disabled...runs-seen.data..",
+        "outputs": [
+            {"id": i, "property": p}
+            for i, p in [
+                ("runs-grid", "rowData"),
+                ("runs-grid", "rowTransaction"),
+                ("runs-grid", "style"),
+                ("runs-table", "style"),
+                ("runs-empty", "children"),
+                ("runs-tick", "disabled"),
+                ("runs-seen", "data"),
+            ]
+        ],
+        "inputs": [
+            {"id": "runs-tick", "property": "n_intervals", "value": 0},
+            {"id": "runs-refresh", "property": "n_clicks", "value": None},
+        ],
+        "changedPropIds": ["runs-tick.n_intervals"],
+        "state": [{"id": "runs-seen", "property": "data", "value": None}],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200
+    told = answer.get_json()["sideUpdate"]["notifications"]["sendNotifications"][0]["message"]
+    assert "ZeroDivisionError" in told and "log" in told
+
+
+def test_tell_error_is_what_the_app_calls(store):
+    assert create_app(store)._on_error is tell_error
