@@ -10,13 +10,10 @@ from torch import Tensor
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One CPU thread inside.
-
-    Batched ``eigh`` with two OpenMP threads was up to 200 times slower than with one on a busy machine.
-    """
+def cpu_threads(n: int) -> Iterator[None]:
+    """So many CPU threads inside, the old number after."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(n)
     try:
         yield
     finally:
@@ -26,9 +23,12 @@ def one_thread() -> Iterator[None]:
 def eigh(
     matrices: Float[Tensor, "*lead d d"],
 ) -> tuple[Float[Tensor, "*lead d"], Float[Tensor, "*lead d d"]]:
-    """Eigenvalues, ascending, and eigenvectors as columns of symmetric matrices."""
+    """Eigenvalues, ascending, and eigenvectors as columns of symmetric matrices.
+
+    On one CPU thread: batched ``eigh`` with two OpenMP threads was up to 200 times slower on a busy machine.
+    """
     flat, lead = pack([matrices], "* row col")
-    with one_thread():
+    with cpu_threads(1):
         values, vectors = torch.linalg.eigh(flat)
     (values,), (vectors,) = unpack(values, lead, "* eigen"), unpack(vectors, lead, "* row eigen")
     return values, vectors

@@ -7,15 +7,15 @@ from workbench.agreement.trend import Trend
 from workbench.baselines import BASELINES
 
 _LEVEL_MARGIN = 0.01
-"""SimE by which one family must lead for the level alone to say anything."""
+"""Mean SimE by which one of two algorithms with a linear trend must lead to be named."""
 
 
 def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdict:
-    """Name the algorithm whose best-matching step rises linearly while the others' grow geometrically.
+    """Name the algorithm whose best-matching step rises linearly while another's grows geometrically.
 
-    The level of SimE decides nothing here: Newton and gradient descent match each other to .98 at suitable steps,
-    and conjugate gradient matches trained models as well as Newton does. A verdict needs at least three
-    informative layers, and exactly one family with a linear trend.
+    The level of SimE names nothing: Newton and gradient descent match each other to .98 at suitable steps, and
+    conjugate gradient matches trained models as well as Newton does. It only decides between algorithms that both
+    rise linearly, when one of them leads by `_LEVEL_MARGIN`. A verdict needs three informative layers.
 
     Source:
         The argument of Fu et al. 2024, arXiv:2310.17086, section 4.2, with its silent steps spelled out.
@@ -28,31 +28,40 @@ def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdi
             "needs three. Look at another checkpoint or a deeper model."
         )
         return Verdict(None, True, sentence, tuple(evidence))
-    evidence.append(_tell_level(informative))
-    linear = [name for name, t in trend.items() if t.shape == "linear"]
+    levels = _levels(informative)
+    evidence.append(_tell_levels(levels))
+    linear = sorted((n for n, t in trend.items() if t.shape == "linear"), key=levels.__getitem__, reverse=True)
     geometric = [name for name, t in trend.items() if t.shape == "geometric"]
-    if len(linear) != 1 or not geometric:
+    tied = [name for name in linear if levels[linear[0]] - levels[name] < _LEVEL_MARGIN]
+    if len(tied) != 1 or not geometric:
         rising = ", ".join(f"{_label(n)} {trend[n].shape}" for n in trend)
         sentence = f"No verdict: the best-matching steps do not single out one algorithm ({rising})."
         return Verdict(None, True, sentence, tuple(evidence))
-    return Verdict(linear[0], False, _sentence(linear[0], geometric, trend, informative), tuple(evidence))
+    evidence += [_tell_runner_up(linear[0], other, levels) for other in linear[1:]]
+    return Verdict(linear[0], False, _sentence(linear[0], geometric, trend, levels), tuple(evidence))
 
 
-def _sentence(name: str, geometric: list[str], trend: Mapping[str, Trend], layers: list[LayerAgreement]) -> str:
+def _sentence(name: str, geometric: Sequence[str], trend: Mapping[str, Trend], levels: Mapping[str, float]) -> str:
+    """What was seen, what the level cannot tell apart, and which measurement would."""
     t = trend[name]
     first, last = t.layers or (0, 0)
-    others = ", ".join(
-        f"{_label(o)} would need {trend[o].rate:.1f} times the steps of the layer before" for o in geometric
+    slower = " and ".join(f"{_label(o)} would need {trend[o].rate:.1f} times the steps" for o in geometric)
+    near = [f"{_label(o)} {levels[o]:.3f}" for o in geometric if abs(levels[o] - levels[name]) < _LEVEL_MARGIN]
+    seen = (
+        f"From layer {first} to {last} each layer adds about {t.rate:.1f} steps of {_label(name)}, where {slower} of "
+        "the layer before."
     )
-    leader = max(layers[0].families, key=lambda f: sum(layer.families[f].best_sim_e for layer in layers))
-    caveat = (
-        "The level of agreement does not decide: "
-        f"{_label(leader)} has the highest mean SimE over these layers. Reading each layer's spectral filter would."
-    )
+    if not near:
+        return seen
     return (
-        f"From layer {first} to {last} each layer advances by about {t.rate:.1f} steps of {_label(name)}; "
-        f"{others}. {caveat}"
+        f"{seen} The level of agreement cannot tell them apart (mean SimE: {_label(name)} {levels[name]:.3f}, "
+        f"{', '.join(near)}); the spectral filter of each layer would."
     )
+
+
+def _levels(layers: Sequence[LayerAgreement]) -> dict[str, float]:
+    """Mean best SimE over layers, by algorithm."""
+    return {f: sum(layer.families[f].best_sim_e for layer in layers) / len(layers) for f in layers[0].families}
 
 
 def _tell_layers(layers: Sequence[LayerAgreement], informative: list[LayerAgreement]) -> str:
@@ -68,12 +77,16 @@ def _tell_trend(name: str, t: Trend) -> str:
     return f"{_label(name)}: {t.shape}, {t.rate:.2f}{ci} {unit}, R^2 {t.r2:.3f}."
 
 
-def _tell_level(layers: list[LayerAgreement]) -> str:
-    means = {f: sum(layer.families[f].best_sim_e for layer in layers) / len(layers) for f in layers[0].families}
-    told = ", ".join(f"{_label(f)} {mean:.3f}" for f, mean in means.items())
-    spread = max(means.values()) - min(means.values())
-    decides = "decides nothing" if spread < _LEVEL_MARGIN else "differs"
-    return f"Mean best SimE over informative layers: {told}; the level {decides}."
+def _tell_levels(levels: Mapping[str, float]) -> str:
+    told = ", ".join(f"{_label(name)} {level:.3f}" for name, level in levels.items())
+    return f"Mean best SimE over informative layers: {told}."
+
+
+def _tell_runner_up(name: str, other: str, levels: Mapping[str, float]) -> str:
+    return (
+        f"{_label(other)} rises linearly too but matches less well: mean SimE {levels[other]:.3f} against "
+        f"{levels[name]:.3f} of {_label(name)}."
+    )
 
 
 def _label(name: str) -> str:

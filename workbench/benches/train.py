@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from workbench.batch import RegressionBatch
 from workbench.benches.record import Bench, Row
+from workbench.linalg import cpu_threads
 from workbench.models.transformer import Transformer
 from workbench.training.config import RunConfig, preset_config
-from workbench.training.loop import build_model, build_optimizer, update
+from workbench.training.loop import build_model, build_optimizer, sensible_threads, update
 
 _ROUNDS, _STEPS = 7, 10
 
@@ -32,6 +33,7 @@ class GPT2Regressor(nn.Module):
             n_embd=model.d_model,
             n_layer=model.n_layers,
             n_head=model.n_heads,
+            n_inner=model.mlp_width,
             vocab_size=1,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
@@ -51,6 +53,11 @@ class GPT2Regressor(nn.Module):
 def run(note: Callable[[str], None]) -> Sequence[Row]:
     """Milliseconds of a whole update: sampling, forward, backward, clipping, optimiser; rounds alternate."""
     config = preset_config("linear_regression", "demo").resolved()
+    with cpu_threads(sensible_threads(config)):
+        return _run(config, note)
+
+
+def _run(config: RunConfig, note: Callable[[str], None]) -> Sequence[Row]:
     ours = _ours(config)
     theirs = _theirs(config)
     for step in (ours, theirs):

@@ -53,8 +53,9 @@ def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> N
     first, last = record["scored_positions"]
     print_table(
         f"{record['run']} at step {record['checkpoint']}: layers {how}, {record['n_prompts']} prompts, "
-        f"positions {first} to {last}. Each cell: best step, SimE there [95% over prompts]",
-        ["layer", "error/d", *families, *(f"SimE {a}" for a in anchors), "sits on"],
+        f"positions {first} to {last}.\n"
+        "Best step and SimE there, ± half the 95% interval over prompts; then SimE with the anchors",
+        ["layer", "error/d", *families, *anchors, "sits on"],
         [_row(layer, families, anchors) for layer in reading["layers"]],
     )
     rows = [_trend_row(name, trend) for name, trend in reading["trend"].items()]
@@ -72,9 +73,15 @@ def _row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[st
     cells = [str(layer["layer"]) if layer["layer"] else "0 emb", number(layer["error"], 4)]
     for name in families:
         f = layer["families"][name]
-        cells.append(f"{f['best_step']:>4} {number(f['best_sim_e'])} [{number(f['ci'][0])}, {number(f['ci'][1])}]")
+        cells.append(f"{f['best_step']:>4}  {number(f['best_sim_e'])} ±{half_width(f['ci'])}")
     cells += [number(layer["anchors"][name]) for name in anchors]
     return [*cells, layer["at_anchor"] or ""]
+
+
+def half_width(ci: Sequence[float | None]) -> str:
+    """Half of an interval, for a table cell."""
+    low, high = ci
+    return "–" if low is None or high is None else f"{(high - low) / 2:.3f}"
 
 
 def _trend_row(name: str, trend: Mapping[str, Any]) -> list[str]:

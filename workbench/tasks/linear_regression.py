@@ -56,17 +56,15 @@ class LinearRegression(Task):
     presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "demo": {
             "task": {"d_input": 4, "n_context": 12},
-            "model": {"n_layers": 5, "d_model": 48, "n_heads": 4},
+            "model": {"n_layers": 5, "d_model": 48, "n_heads": 4, "d_mlp": 96},
             "train": {
-                "n_steps": 2000,
-                "lr": 2e-3,
-                "warmup_steps": 100,
+                "n_steps": 3500,
+                "lr": 4.5e-3,
+                "warmup_steps": 200,
                 "d_start": 2,
-                "d_every": 300,
-                "schedule": "linear",
-                "decay_fraction": 0.4,
+                "d_every": 100,
+                "schedule": "cosine",
                 "clip_norm": 1.0,
-                "betas": [0.9, 0.99],
                 "checkpoint_every": 500,
             },
         },
@@ -99,7 +97,7 @@ class LinearRegression(Task):
                 "decay_fraction": 0.4,
                 "clip_norm": 1.0,
                 "betas": [0.9, 0.99],
-                "checkpoint_every": 1000,
+                "checkpoint_every": 5000,
             },
         },
     }
