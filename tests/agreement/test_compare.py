@@ -90,6 +90,14 @@ def test_layers_on_an_anchor_are_named_and_carry_no_trend(batch, known):
     assert found.trend["newton"].layers == (1, 3)
 
 
+def test_layers_that_change_nothing_any_more_take_no_part_in_trends(batch, known):
+    planted = iterates("newton", batch, [3, 6, 9, 9, 9])
+    found = reading(batch, known, planted, noise=0.001)
+    assert [layer.at_anchor for layer in found.layers] == [None, None, None, "output", "output"]
+    assert found.trend["newton"].shape == "linear"
+    assert found.trend["newton"].layers == (0, 2)
+
+
 def test_chance_is_near_zero_and_the_untrained_control_is_the_zero_predictor(batch, known):
     found = reading(batch, known, iterates("newton", batch, [6]))
     family = found.layers[0].families["newton"]

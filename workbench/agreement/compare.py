@@ -50,6 +50,7 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
     shares = bootstrap_weights(len(layers.ys), n_resamples, torch.Generator().manual_seed(seed))
     by_family = {name: _Comparison.of(layers, family, shares) for name, family in known.families.items()}
     anchors, best_ridges = _anchors(layers, known)
+    idle = _idle(layers)
     errors = ((layers.trained - layers.ys) ** 2).mean((1, 2)) / layers.d_input
     found = tuple(
         LayerAgreement(
@@ -59,12 +60,24 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
             best_ridge=best_ridges[layer],
             readout_ridge=layers.readout_ridges[layer].item(),
             families={name: comparison.family(layer) for name, comparison in by_family.items()},
-            at_anchor=next((name for name in ("zero", "ols") if anchors[name][layer] >= ANCHORED), None),
+            at_anchor=_sits_on({name: values[layer] for name, values in anchors.items()}, idle=idle[layer]),
         )
         for layer in range(len(layers.trained))
     )
     trend = {name: comparison.trend(found, name) for name, comparison in by_family.items()}
     return Reading(found, trend, weigh(found, trend))
+
+
+def _sits_on(anchors: dict[str, float], *, idle: bool) -> str | None:
+    """The anchor that a layer cannot be told from, ``output`` for one that changes nothing any more, or None."""
+    near = next((name for name in ("zero", "ols") if anchors[name] >= ANCHORED), None)
+    return near or ("output" if idle else None)
+
+
+def _idle(layers: LayerPredictions) -> list[bool]:
+    """Whether the layer before already predicts what the last layer does: then this one adds no iteration."""
+    to_last = sim_e_by_prompt(layers.trained, layers.trained[-1:], layers.ys)[:, 0].nanmean(-1)
+    return [False, *(to_last[:-1] >= ANCHORED).tolist()]
 
 
 def _anchors(layers: LayerPredictions, known: References) -> tuple[dict[str, list[float]], list[float]]:

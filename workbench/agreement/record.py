@@ -43,7 +43,8 @@ class LayerAgreement:
         best_ridge: Ridge strength behind the ridge anchor: the one nearest to this layer.
         readout_ridge: Ridge strength of the read-out itself, relative to the mean diagonal of its Gram matrix.
         families: Agreement with each iterative algorithm, by registry name.
-        at_anchor: Name of the anchor that the layer cannot be told from, or None: then it is informative.
+        at_anchor: ``zero`` or ``ols`` if the layer cannot be told from it, ``output`` if the layer before predicts
+            already what the last layer does, or None: then it is informative.
     """
 
     layer: int
