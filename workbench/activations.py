@@ -9,23 +9,16 @@ from workbench.models.transformer import Transformer
 
 
 @torch.no_grad()
-def query_streams(
-    model: Transformer, batch: RegressionBatch, *, final_norm: bool = False
-) -> Float[Tensor, "layer batch context d_model"]:
+def query_streams(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "layer batch context d_model"]:
     """The residual stream where each label is predicted: layer 0 the embedding, layer l the stream after block l.
 
     Args:
         model: A transformer over (x, y) examples.
         batch: Prompts.
-        final_norm: Whether every layer goes through the model's final norm first. The two readings differ; the
-            Hugging Face convention mixes them (raw below, normalised at the top).
     """
-    if not model.plan.causal:
-        prefixes = [batch.prefix(n + 1) for n in range(batch.n_context)]
-        streams = torch.cat([_streams(model, prefix) for prefix in prefixes], 2)
-    else:
-        streams = _streams(model, batch)
-    return model.ln_final(streams) if final_norm else streams
+    if model.plan.causal:
+        return _streams(model, batch)
+    return torch.cat([_streams(model, batch.prefix(n + 1)) for n in range(batch.n_context)], 2)
 
 
 def _streams(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "layer batch scored d_model"]:

@@ -1,5 +1,6 @@
 """The whole study: read out every layer, compare it with every step of every algorithm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.read_outs import NormalEquations, ReadOuts, fit, total
 from workbench.agreement.record import Reading
-from workbench.agreement.references import References, references
+from workbench.agreement.references import references
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.metrics import error_by_context
@@ -20,6 +21,7 @@ from workbench.models.transformer import Transformer
 from workbench.tasks import Task
 
 _BATCH = 256
+_RAW, _FINAL_NORM = "raw", "final_norm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,17 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
     batch = _regression_prompts(task, config.seed, "agreement", config.n_prompts)
     scored = _scored(batch, config)
     known = references(batch, scored, task.least_squares_ridge() or 0.0, config)
-    readings = [_reading(model, untrained, task, batch, scored, known, config, final_norm=False)]
-    if model.config.norm != "none":
-        readings.append(_reading(model, untrained, task, batch, scored, known, config, final_norm=True))
-    d = batch.xs.shape[-1]
+    trained, control = (_read_layers(m, task, batch, config) for m in (model, untrained))
+    ys, d = batch.ys[:, scored].double(), batch.xs.shape[-1]
+    readings = {
+        name: compare(
+            LayerPredictions(found[..., scored], control[name][0][..., scored], ridges, ys, d),
+            known,
+            n_resamples=config.n_resamples,
+            seed=config.seed,
+        )
+        for name, (found, ridges) in trained.items()
+    }
     reference_predictions = {name: baselines.predict(name, batch.xs, batch.ys) for name in ("zero", "averaging", "ols")}
     if bayes := task.least_squares_ridge():
         reference_predictions["ridge"] = baselines.predict("ridge", batch.xs, batch.ys, ridge=bayes)
@@ -75,8 +84,8 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
         reference_error={
             name: tuple(error_by_context(p, batch.ys.double(), d).tolist()) for name, p in reference_predictions.items()
         },
-        raw=readings[0],
-        final_norm=readings[1] if len(readings) > 1 else None,
+        raw=readings[_RAW],
+        final_norm=readings.get(_FINAL_NORM),
         conventions=conventions,
     )
 
@@ -98,48 +107,46 @@ def _scored(batch: RegressionBatch, config: AgreementConfig) -> slice:
     return slice(config.first_position, last + 1)
 
 
-def _reading(
-    model: Transformer,
-    untrained: Transformer,
-    task: Task,
-    batch: RegressionBatch,
-    scored: slice,
-    known: References,
-    config: AgreementConfig,
-    *,
-    final_norm: bool,
-) -> Reading:
-    """All layers under one way of reading them."""
-    predictions, ridges = _layer_predictions(model, task, batch, scored, config, final_norm=final_norm)
-    control, _ = _layer_predictions(untrained, task, batch, scored, config, final_norm=final_norm)
-    layers = LayerPredictions(predictions, control, ridges, batch.ys[:, scored].double(), batch.xs.shape[-1])
-    return compare(layers, known, n_resamples=config.n_resamples, seed=config.seed)
+def _views(model: Transformer) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The ways to read a stream. They differ; the Hugging Face convention mixes them (normalised at the top only)."""
+    views: dict[str, Callable[[Tensor], Tensor]] = {_RAW: lambda streams: streams}
+    if model.config.norm != "none":
+        views[_FINAL_NORM] = model.ln_final
+    return views
 
 
-def _layer_predictions(
-    model: Transformer, task: Task, batch: RegressionBatch, scored: slice, config: AgreementConfig, *, final_norm: bool
-) -> tuple[Float[Tensor, "layer batch scored"], Float[Tensor, " layer"]]:
-    """What each layer's read-out predicts on the scored prompts, and the read-outs' ridge strengths."""
-    read_outs = fit_read_outs(model, task, config, final_norm=final_norm)
-    parts = [
-        read_outs.predict(query_streams(model, part, final_norm=final_norm).cpu()) for part in _parts(model, batch)
-    ]
-    return torch.cat(parts, 1)[..., scored], read_outs.ridges
+@torch.no_grad()
+def _read_layers(
+    model: Transformer, task: Task, batch: RegressionBatch, config: AgreementConfig
+) -> dict[str, tuple[Float[Tensor, "layer batch context"], Float[Tensor, " layer"]]]:
+    """For each view, what every layer's read-out predicts, and the read-outs' ridge strengths."""
+    read_outs = fit_read_outs(model, task, config)
+    parts: dict[str, list[Tensor]] = {name: [] for name in read_outs}
+    for part in _parts(model, batch):
+        streams = query_streams(model, part)
+        for name, view in _views(model).items():
+            parts[name].append(read_outs[name].predict(view(streams).cpu()))
+    return {name: (torch.cat(parts[name], 1), fitted.ridges) for name, fitted in read_outs.items()}
 
 
-def fit_read_outs(model: Transformer, task: Task, config: AgreementConfig, *, final_norm: bool) -> ReadOuts:
-    """Read-outs of every layer, from prompts that nothing is scored on."""
+@torch.no_grad()
+def fit_read_outs(model: Transformer, task: Task, config: AgreementConfig) -> dict[str, ReadOuts]:
+    """Read-outs of every layer for each view (``raw``, ``final_norm``), from prompts that nothing is scored on."""
     fitting = _regression_prompts(task, config.seed, "read-out", config.n_fit)
     n_train = 3 * config.n_fit // 4
-    train, validation = fitting.prompts(0, n_train), fitting.prompts(n_train, config.n_fit)
-    sums = [
-        total(
-            NormalEquations.of(query_streams(model, part, final_norm=final_norm).cpu(), part.ys.cpu())
-            for part in _parts(model, prompts)
-        )
-        for prompts in (train, validation)
-    ]
-    return fit(*sums)
+    train = _normal_equations(model, fitting.prompts(0, n_train))
+    validation = _normal_equations(model, fitting.prompts(n_train, config.n_fit))
+    return {name: fit(train[name], validation[name]) for name in train}
+
+
+def _normal_equations(model: Transformer, prompts: RegressionBatch) -> dict[str, NormalEquations]:
+    """The sums of least squares over some prompts, for each view, in one pass through the model."""
+    parts: dict[str, list[NormalEquations]] = {name: [] for name in _views(model)}
+    for part in _parts(model, prompts):
+        streams = query_streams(model, part)
+        for name, view in _views(model).items():
+            parts[name].append(NormalEquations.of(view(streams).cpu(), part.ys.cpu()))
+    return {name: total(sums) for name, sums in parts.items()}
 
 
 def _parts(model: Transformer, batch: RegressionBatch) -> list[RegressionBatch]:

@@ -22,10 +22,10 @@ def gd_geometric(record: Mapping[str, Any]) -> Measurement:
 def _measurement(record: Mapping[str, Any], family: str, unit: str, holds: bool) -> Measurement:
     trend = record["trend"][family]
     steps = [(la["layer"], la["families"][family]) for la in record["layers"] if la["at_anchor"] is None]
-    listed = ", ".join(f"{layer}: {f['best_step']} (SimE {f['best_sim_e']:.3f})" for layer, f in steps) or "none"
+    listed = ", ".join(f"{layer}: {f['best_step']} (SimE {_number(f['best_sim_e'])})" for layer, f in steps) or "none"
     evidence = (
         f"best steps by layer, where the layer sits on no anchor: {listed}",
-        f"R^2 linear {_r2(trend['r2_linear'])}, geometric {_r2(trend['r2_geometric'])}; one trained model, "
+        f"R^2 linear {_number(trend['r2_linear'])}, geometric {_number(trend['r2_geometric'])}; one trained model, "
         f"d = {record['d_input']}, {record['n_context']} examples; the interval is over prompts, not over seeds",
     )
     if trend["rate"] is None:
@@ -35,7 +35,7 @@ def _measurement(record: Mapping[str, Any], family: str, unit: str, holds: bool)
     return Measurement(f"{told} [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else told, trend["rate"], ci, holds, evidence)
 
 
-def _r2(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     try:
-        return find(VERBS, name, "command").run(arguments)
+        status = find(VERBS, name, "command").run(arguments)
+        sys.stdout.flush()  # a closed pipe is told here, and not by the interpreter at its exit
+        return status
     except InputError as error:
         return _tell(f"mesascope {name}: {error}" if name in VERBS else f"mesascope: {error}", 2)
     except KeyboardInterrupt:

@@ -33,11 +33,12 @@ def run(arguments: Sequence[str]) -> int:
 def serve_runs(root: str, host: str, port: int) -> int:
     """Serve a runs folder until interrupted."""
     from dashboards.app import serve
+    from dashboards.guards import is_loopback
 
     if not Path(root).is_dir():
         raise InputError(f"RUNS must be a folder of runs; got {root!r}. Make one with mesascope demo.")
     try:
-        serve(Path(root), host=host, port=port)
+        serve(Path(root), host=host, port=port, token=None if is_loopback(host) else "auto")
     except KeyboardInterrupt:
         return 0
     return 0

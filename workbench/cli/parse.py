@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from workbench.cli.record import Verb
 from workbench.errors import InputError
@@ -20,7 +20,7 @@ def default_root() -> str:
     return os.environ.get("MESASCOPE_RUNS", "runs")
 
 
-def parse(cls: type[T], arguments: Sequence[str], verb: str, about: str, default: Any = None) -> T:
+def parse(cls: type[T], arguments: Sequence[str], verb: str, about: str) -> T:
     """The arguments of a command as a record.
 
     Raises:
@@ -30,17 +30,13 @@ def parse(cls: type[T], arguments: Sequence[str], verb: str, about: str, default
     import tyro
 
     if {"-h", "--help"} & set(arguments):
-        tyro.cli(cls, prog=f"mesascope {verb}", description=about, args=["--help"], **_default(default))
+        tyro.cli(cls, prog=f"mesascope {verb}", description=about, args=["--help"])
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            return tyro.cli(cls, prog=f"mesascope {verb}", args=list(arguments), **_default(default))
+            return tyro.cli(cls, prog=f"mesascope {verb}", args=list(arguments))
     except SystemExit:
         raise InputError(one_line(told.getvalue(), verb)) from None
-
-
-def _default(default: Any) -> dict[str, Any]:
-    return {} if default is None else {"default": default}
 
 
 def one_line(box: str, verb: str) -> str:

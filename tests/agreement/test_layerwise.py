@@ -1,0 +1,89 @@
+"""The whole study on real models."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.helpers import tiny_config
+from workbench import baselines
+from workbench.agreement import AgreementConfig, study
+from workbench.agreement.layerwise import fit_read_outs
+from workbench.errors import InputError
+from workbench.models import Transformer, TransformerConfig
+from workbench.tasks import LinearRegression
+from workbench.training.loop import build_model, build_optimizer, update
+
+SMALL = AgreementConfig(n_fit=512, n_prompts=128, n_resamples=20)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    config = tiny_config(n_steps=150, lr=1e-2)
+    model, untrained = build_model(config), build_model(config)
+    optimizer = build_optimizer(model, config.train)
+    for step in range(config.train.n_steps):
+        update(step, model, optimizer, config, logged=False)
+    return model.eval(), untrained.eval(), config.task
+
+
+def test_the_study_reports_the_models_own_error_and_the_references(trained):
+    model, untrained, task = trained
+    found = study(model, untrained, task, SMALL)
+    batch = task.prompts(SMALL.seed, "agreement", 0, SMALL.n_prompts)
+    own = ((model.predict(batch) - batch.ys) ** 2).mean(0) / task.d_input
+    torch.testing.assert_close(torch.tensor(found.model_error), own, rtol=1e-5, atol=1e-6)
+    ols = ((baselines.predict("ols", batch.xs, batch.ys) - batch.ys) ** 2).mean(0) / task.d_input
+    torch.testing.assert_close(torch.tensor(found.reference_error["ols"], dtype=torch.float64), ols)
+    assert found.scored_positions == (1, 3)
+    assert [layer.layer for layer in found.raw.layers] == [0, 1, 2]
+
+
+def test_the_last_layer_through_the_final_norm_is_read_at_least_as_well_as_the_model_reads_it(trained):
+    model, untrained, task = trained
+    found = study(model, untrained, task, replace(SMALL, n_fit=2048))
+    own = sum(found.model_error[1:]) / len(found.model_error[1:])
+    assert found.final_norm is not None
+    assert found.final_norm.layers[-1].error <= own * 1.05
+    assert found.final_norm.layers[-1].error < found.final_norm.layers[0].error
+
+
+def test_training_shows_against_the_untrained_control(trained):
+    model, untrained, task = trained
+    found = study(model, untrained, task, SMALL)
+    nothing = study(untrained, untrained, task, SMALL)
+    assert found.raw.layers[-1].error < 0.9 * nothing.raw.layers[-1].error
+    assert nothing.raw.verdict.abstained
+    for layer in nothing.raw.layers:
+        for family in layer.families.values():
+            assert family.untrained == pytest.approx(family.best_sim_e)
+
+
+def test_the_same_settings_give_the_same_study_and_another_seed_gives_another(trained):
+    model, untrained, task = trained
+    one, same = (study(model, untrained, task, SMALL) for _ in range(2))
+    assert one == same
+    assert study(model, untrained, task, replace(SMALL, seed=1)).model_error != one.model_error
+
+
+def test_read_outs_do_not_see_the_scored_prompts(trained):
+    model, _, task = trained
+    fewer = fit_read_outs(model, task, SMALL)["raw"].solutions
+    more = fit_read_outs(model, task, replace(SMALL, n_prompts=999))["raw"].solutions
+    assert torch.equal(fewer, more)
+
+
+def test_a_model_without_norm_has_one_reading():
+    task = LinearRegression(d_input=2, n_context=3)
+    config = TransformerConfig(n_layers=1, d_model=8, n_heads=2, norm="none").shaped(task.model_shape())
+    model = Transformer(config)
+    found = study(model, model, task, SMALL)
+    assert found.final_norm is None
+    assert found.conventions["newton"] == {"alpha": 1.0, "norm": "spectral"}
+
+
+@pytest.mark.parametrize("positions", [{"first_position": 4}, {"last_position": 4}])
+def test_positions_outside_the_prompt_are_refused(trained, positions):
+    model, untrained, task = trained
+    with pytest.raises(InputError, match=r"scored positions must lie in 0\.\.3"):
+        study(model, untrained, task, replace(SMALL, **positions))
