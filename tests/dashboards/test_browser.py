@@ -127,6 +127,8 @@ def test_a_missing_record_is_computed_on_request_and_appears(open_page, serve_ap
     page.get_by_role("button", name="Compute now").click()
     _drawn(page, "agreement-heat")
     expect(page.locator("#agreement-missing")).to_be_hidden()
+    expect(page.locator("#agreement-layer")).to_have_value("3")
+    expect(page.locator("#agreement-checkpoint")).to_have_value("step 4 · computed")
 
 
 def test_a_run_that_is_gone_is_told_and_nothing_is_shared(open_page, serve_app, store, root):

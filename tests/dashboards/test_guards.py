@@ -128,7 +128,9 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(locked):
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/agreement?run=c"
     cookie = answer.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "s3cret" not in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "s3cret" not in cookie
     assert client.get("/").status_code == 200
 
 
@@ -139,7 +141,7 @@ def test_the_token_redirect_stays_on_this_host(locked):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_other_addresses_need_a_token(tmp_path, host):
-    with pytest.raises(InputError, match="host must be .* unless a token is set"):
+    with pytest.raises(InputError, match=r"host must be .* unless a token is set"):
         serve(tmp_path, host=host)
 
 
@@ -150,7 +152,7 @@ def test_a_taken_port_is_a_sentence_with_the_way_out(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port} on 127.0.0.1 must be free.*PORT={port + 1}"):
+        with pytest.raises(InputError, match=rf"port {port} on 127\.0\.0\.1 must be free.*PORT={port + 1}"):
             serve(tmp_path, port=port)
 
 
@@ -162,7 +164,8 @@ def test_serve_announces_its_address_and_makes_a_token(tmp_path, monkeypatch):
     told: list[str] = []
     serve(tmp_path, port=0, announce=told.append)
     serve(tmp_path, host="0.0.0.0", port=0, token="auto", announce=told.append)
-    assert "on http://127.0.0.1:" in told[0] and "token" not in told[0]
+    assert "on http://127.0.0.1:" in told[0]
+    assert "token" not in told[0]
     assert "?token=" in told[1]
 
 

@@ -80,7 +80,8 @@ def test_a_damaged_folder_is_a_row_with_a_sentence(root, damage, told):
     damage(RunFolder(root / "plain"))
     row = _row(root, "plain")
     assert row.state == "damaged"
-    assert row.error is not None and told in row.error
+    assert row.error is not None
+    assert told in row.error
     assert _row(root, "seen").error is None
 
 
@@ -111,14 +112,27 @@ def test_a_torn_last_line_of_metrics_is_dropped(store, root):
     assert store.row("seen").loss == pytest.approx(0.4)
 
 
-HOSTILE = ["../x", "/etc/passwd", "a\0b", "%2e%2e/x", "%2e%2e", "..\\x", "", ".", "..",
-           "ok\n", "x" * 5000, "-rf", "a/b"]
+HOSTILE = [
+    "../x",
+    "/etc/passwd",
+    "a\0b",
+    "%2e%2e/x",
+    "%2e%2e",
+    "..\\x",
+    "",
+    ".",
+    "..",
+    "ok\n",
+    "x" * 5000,
+    "-rf",
+    "a/b",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_that_are_no_names_are_refused(store, name):
     for read in (store.folder, store.row, store.config, store.metrics, store.checkpoints, store.agreements):
-        with pytest.raises(InputError, match="run name must|no run at"):
+        with pytest.raises(InputError, match=r"run name must|no run at"):
             read(name)
     assert not store.has_agreement(name)
 
