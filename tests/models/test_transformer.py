@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from transformer_lens import FactoredMatrix
+from transformer_lens import FactoredMatrix, SVDInterpreter
+from transformer_lens.head_detector import detect_head
 from transformer_lens.model_protocol import TransformerLensModelWithWeights
 
 from tests.contracts.test_models import build, prompt
@@ -309,3 +310,26 @@ def test_wrong_input_is_told_in_one_line(make, message):
     with pytest.raises(InputError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_the_svd_interpreter_takes_the_weights():
+    model = build({"input": "tokens", "output": "logits"}, torch.float32)
+    with torch.no_grad():
+        vectors = SVDInterpreter(model).get_singular_vectors("OV", layer_index=0, num_vectors=2, head_index=1)
+    assert vectors.shape[0] == 5
+    assert torch.isfinite(vectors).all()
+
+
+def test_head_detection_finds_a_planted_previous_token_head():
+    model = build({"input": "tokens", "output": "logits", "positions": "none", "norm": "none"}, torch.float32)
+    hook = ("blocks.0.attn.hook_pattern", _attend_to_previous)
+    with model.hooks(fwd_hooks=[hook]):
+        scores = detect_head(model, prompt(model, n_batch=1)[:, :5], "previous_token_head", exclude_bos=True)
+    assert scores[0, 1] > scores[0, 0]
+
+
+def _attend_to_previous(pattern, hook):
+    planted = torch.zeros_like(pattern[:, 1])
+    planted[:, 0, 0] = 1.0
+    planted[:, torch.arange(1, planted.shape[1]), torch.arange(planted.shape[1] - 1)] = 1.0
+    return torch.stack([pattern[:, 0], planted], 1)
