@@ -1,0 +1,1 @@
+"""What a person sees: the web app and the report."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, set_props
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
 
 from dashboards.guards import LOOPBACK, guard, is_loopback, local_names
 from dashboards.jobs import Jobs
@@ -21,6 +21,7 @@ from dashboards.views import VIEWS
 from workbench.errors import InputError
 
 _LOG = logging.getLogger(__name__)
+_TOGGLE_TOLD: dict[str, Any] = {"aria-label": "Switch between light and dark"}
 _ICONS = {"light": "☀", "dark": "☾"}
 
 
@@ -46,9 +47,7 @@ def create_app(
         on_error=tell_error,
     )
     app.layout = partial(shell, store)
-    app.callback(
-        Output("page", "children"), Output("nav", "children"), Input("url", "pathname"), State("url", "search")
-    )(show_page)
+    app.callback(Output("page", "children"), Output("nav", "children"), Input("url", "pathname"))(show_page)
     app.clientside_callback(
         ClientsideFunction("mesascope", "currentScheme"),
         Output("color-scheme", "data"),
@@ -81,7 +80,7 @@ def shell(store: RunStore) -> dmc.MantineProvider:
                         darkIcon=_ICONS["dark"],
                         variant="default",
                         size="lg",
-                        **{"aria-label": "Switch between light and dark"},
+                        **_TOGGLE_TOLD,
                     ),
                 ],
                 gap="md",
@@ -112,7 +111,7 @@ def shell(store: RunStore) -> dmc.MantineProvider:
     )
 
 
-def show_page(path: str | None, search: str | None) -> tuple[Any, Any]:
+def show_page(path: str | None) -> tuple[Any, Any]:
     """The page at a path and the links to all pages."""
     view = next((v for v in VIEWS.values() if v.path == path), None)
     links = [
@@ -190,4 +189,3 @@ def _tell_port(host: str, port: int, error: Exception) -> str:
         f"port {port} on {host} must be free; {reason}. "
         f"Stop what uses it, or take another: PORT={port + 1}, or --port {port + 1}."
     )
-

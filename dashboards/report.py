@@ -189,7 +189,7 @@ def _flat(value: object) -> str:
 def _page(title: str, body: str, panels: Sequence[_Panel]) -> str:
     figures = {
         panel.name: {
-            **{scheme: json.loads(panel.draw(scheme).to_json()) for scheme in SCHEMES},
+            **{scheme: json.loads(str(panel.draw(scheme).to_json())) for scheme in SCHEMES},
             "config": figure_config(f"mesascope-{panel.name}"),
         }
         for panel in panels

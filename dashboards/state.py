@@ -1,7 +1,8 @@
 """What a page shows, as it stands in the query string of its address."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 RAW, FINAL_NORM = "raw", "final_norm"
@@ -29,9 +30,8 @@ class PageState:
     @classmethod
     def of(cls, search: str | None) -> "PageState":
         """The state that a query string holds; what cannot be one is left out."""
-        known = {f.name for f in fields(cls)}
         given = dict(parse_qsl((search or "")[:_LONGEST].lstrip("?")))
-        return cls(**{key: _value(key, text) for key, text in given.items() if key in known})
+        return cls().with_values({f.name: given[f.name] for f in fields(cls) if f.name in given})
 
     @property
     def search(self) -> str:
@@ -42,9 +42,8 @@ class PageState:
 
     def with_values(self, values: Mapping[str, object]) -> "PageState":
         """The state with some fields as a control gives them: numbers may be texts."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}
-        given = {key: None if v is None else _value(key, str(v)) for key, v in values.items()}
-        return PageState(**{**known, **given})
+        changed: dict[str, Any] = {key: None if v is None else _value(key, str(v)) for key, v in values.items()}
+        return replace(self, **changed)
 
 
 def _value(key: str, text: str) -> str | int | None:

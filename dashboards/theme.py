@@ -26,7 +26,7 @@ _OTHER = "#7a7a7a"
 _SYMBOLS = ("square", "circle", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
 _DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot", "8px 3px 2px 3px")
 _ANCHOR_LABELS = {"gd_1": "One gradient step, tuned", "ridge": "Nearest ridge", "bayes": "Bayes"}
-_ANCHOR_COLORS = {"gd_1": "gd", "bayes": "ridge"}
+_BAYES_COLOR = "#66a61e"
 
 
 def as_scheme(name: str | None) -> Scheme:
@@ -81,8 +81,10 @@ def model_color(scheme: Scheme) -> str:
 
 def color(name: str, scheme: Scheme = "light") -> str:
     """Colour of a reference algorithm or anchor, by registry name."""
-    name = _ANCHOR_COLORS.get(name, name)
-    return _on(BASELINES[name].color if name in BASELINES else _OTHER, scheme)
+    if name == "bayes":
+        return _on(_BAYES_COLOR, scheme)
+    known = BASELINES.get("gd" if name == "gd_1" else name)
+    return _on(known.color if known else _OTHER, scheme)
 
 
 def _on(base: str, scheme: Scheme) -> str:
@@ -203,9 +205,10 @@ def graph(component_id: str, filename: str, height: int) -> dcc.Graph:
         filename: Name of the exported file, without its ending.
         height: In pixels.
     """
+    config: Any = figure_config(filename)
     return dcc.Graph(
         id=component_id,
-        config=figure_config(filename),
+        config=config,
         figure=empty_figure(),
         style={"height": f"{height}px"},
         responsive=True,

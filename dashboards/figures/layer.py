@@ -84,16 +84,12 @@ def _add_family(figure: go.Figure, name: str, one: Mapping[str, Any], scheme: Sc
             "array": [high - best] if known else [0],
             "arrayminus": [best - low] if known else [0],
         },
-        hovertext=[
-            f"{label(name)}, best at {one['best_step']} steps: {number(best)} {number_interval(one['ci'])}"
-        ],
+        hovertext=[f"{label(name)}, best at {one['best_step']} steps: {number(best)} {number_interval(one['ci'])}"],
         hovertemplate="%{hovertext}<extra></extra>",
     )
 
 
-def _add_control(
-    figure: go.Figure, found: Mapping[str, Any], key: str, told: str, marker: str, scheme: Scheme
-) -> None:
+def _add_control(figure: go.Figure, found: Mapping[str, Any], key: str, told: str, marker: str, scheme: Scheme) -> None:
     families = found["families"]
     figure.add_scatter(
         x=[on_log_steps(one["best_step"]) for one in families.values()],

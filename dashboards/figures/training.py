@@ -1,6 +1,7 @@
 """Loss of a run against its training step."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -70,7 +71,7 @@ def _mark_curriculum(figure: go.Figure, lines: Sequence[Mapping[str, Any]], sche
     """A dotted line wherever one more input coordinate came into use."""
     changes = [
         (after["step"], after["d_active"])
-        for before, after in zip(lines, lines[1:], strict=False)
+        for before, after in pairwise(lines)
         if after.get("d_active") is not None and before.get("d_active") != after["d_active"]
     ]
     stride = 1 + len(changes) // 8

@@ -76,9 +76,15 @@ def _controls() -> Any:
     def field(title: str, control: Any) -> Any:
         return html.Div([dmc.Text(title, size="sm", fw=500, mb=2), control])
 
-    picks = {"allowDeselect": False, "searchable": True, "limit": 100, "nothingFoundMessage": "none"}
+    picks = {
+        "allowDeselect": False,
+        "searchable": True,
+        "limit": 100,
+        "nothingFoundMessage": "none",
+        "clearSearchOnFocus": True,
+    }
     controls = [
-        field("Run", dmc.Select(id="agreement-run", w=210, **picks)),
+        field("Run", dmc.Select(id="agreement-run", w=260, **picks)),
         field("Checkpoint", dmc.Select(id="agreement-checkpoint", w=215, **picks)),
         field("Layers read", dmc.SegmentedControl(id="agreement-reading", data=[])),
         field("Algorithm", dmc.SegmentedControl(id="agreement-family", data=[])),
@@ -117,6 +123,7 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
         Input("url", "search"),
         *[Input(component, "value") for component in controls],
         Input("agreement-heat", "clickData"),
+        Input("agreement-shown", "data"),
     )(partial(choose, store))
     app.callback(
         Output("agreement-message", "children"),
@@ -142,7 +149,7 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
 
 def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]:
     """Address and controls, each following the other; a click on the heat map chooses a layer."""
-    *controls, click = values
+    *controls, click, _shown = values
     given = dict(zip(_CONTROLS, controls, strict=True)) | {"clicked": _clicked_layer(click)}
     state, changed = chosen(store, search, str(ctx.triggered_id or "url"), given)
     if changed:
@@ -190,7 +197,7 @@ def _options(store: RunStore, state: PageState) -> list[Any]:
     record = _record(store, state)
     part = _part(record, state.reading) if record else None
     steps = _checkpoints(store, state.run)
-    kept = store.agreements(state.run).records if steps else {}
+    kept = store.agreements(state.run).records if state.run and steps else {}
     readings = [RAW, FINAL_NORM] if record is None or record.get("final_norm") else [RAW]
     families = list(part["layers"][0]["families"]) if part else [state.family]
     layers = [layer["layer"] for layer in part["layers"]] if part else []
@@ -229,7 +236,7 @@ def complete(store: RunStore, state: PageState) -> PageState:
 
 
 def _first_run(store: RunStore) -> str | None:
-    names = [row.name for row in store.rows()]
+    names = [row.name for row in store.rows(budget_s=0.0)]
     with_results = (name for name in names[:_LOOKED_AT] if store.has_agreement(name))
     return next(with_results, names[0] if names else None)
 

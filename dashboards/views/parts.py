@@ -37,13 +37,9 @@ def fact_table(facts: Sequence[tuple[str, Any]]) -> dmc.Table:
 def text_table(table: Table, min_width: int) -> dmc.TableScrollContainer:
     """A table of texts under grouped headers; it scrolls sideways where the window is narrower than ``min_width``."""
     starts = _starts_of_groups(table)
-    groups = [
-        dmc.TableTh(name.strip(), tableProps={"colSpan": n}, className="group-start") for name, n in table.groups
-    ]
+    groups = [dmc.TableTh(name.strip(), tableProps={"colSpan": n}, className="group-start") for name, n in table.groups]
     titles = [dmc.TableTh(title, className=starts[i]) for i, (_, title) in enumerate(table.columns)]
-    body = [
-        dmc.TableTr([dmc.TableTd(cell, className=starts[i]) for i, cell in enumerate(row)]) for row in table.rows
-    ]
+    body = [dmc.TableTr([dmc.TableTd(cell, className=starts[i]) for i, cell in enumerate(row)]) for row in table.rows]
     inner = dmc.Table(
         [dmc.TableThead([dmc.TableTr(groups), dmc.TableTr(titles)]), dmc.TableTbody(body)],
         className="numbers",

@@ -24,7 +24,7 @@ from workbench.errors import InputError
 
 PATH = "/"
 _TICK_MS = 1500
-_FIRST_READ_S = 0.8
+_FIRST_READ_S = 0.4
 """Time for reading runs before the table is shown; the rest of many thousands follows."""
 _MOVING = ("running", "unread")
 _COLORS = {"running": "blue", "finished": "teal", "failed": "red", "killed": "orange", "damaged": "red"}
@@ -65,7 +65,7 @@ def layout() -> Any:
 
 def _grid() -> dag.AgGrid:
     columns = [
-        {"field": "name", "headerName": "Run", "flex": 2, "minWidth": 130, "tooltipField": "name"},
+        {"field": "name", "headerName": "Run", "flex": 2, "minWidth": 160, "tooltipField": "name"},
         {"field": "state", "headerName": "State", "width": 110, "cellStyle": _STATE_STYLE},
         {"field": "progress", "headerName": "Steps", "width": 205, "filter": False},
         {"field": "loss", "headerName": "Loss", "width": 90, **_NUMERIC},
@@ -126,9 +126,9 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
         Input("runs-refresh", "n_clicks"),
         State("runs-seen", "data"),
     )(partial(refresh, store))
-    app.callback(
-        Output("runs-grid", "selectedRows"), Input("url", "search"), Input("runs-grid", "selectedRows")
-    )(choose)
+    app.callback(Output("runs-grid", "selectedRows"), Input("url", "search"), Input("runs-grid", "selectedRows"))(
+        partial(choose, store)
+    )
     app.callback(
         Output("runs-detail", "style"),
         Output("runs-title", "children"),
@@ -174,30 +174,36 @@ def _tell_empty(store: RunStore) -> dmc.Alert:
     return dmc.Alert(html.Span(sentence), title="No runs", color="blue")
 
 
-def choose(search: str | None, selected: Any) -> Any:
+def chosen_run(store: RunStore, search: str | None) -> str | None:
+    """The run that the address names, else the newest; None without runs."""
+    named = PageState.of(search).run
+    return named or next((row.name for row in store.rows(budget_s=0.0)), None)
+
+
+def choose(store: RunStore, search: str | None, selected: Any) -> Any:
     """Address and selected row, each following the other."""
     if ctx.triggered_id != "runs-grid":
-        run = PageState.of(search).run
+        run = chosen_run(store, search)
         return {"ids": [run] if run else []}
-    after = after_selection(search, selected)
+    after = after_selection(store, search, selected)
     if after is not None:
         # Not an output: on other pages the address is there and the grid is not, which Dash calls an error.
         set_props("url", {"search": after})
     return no_update
 
 
-def after_selection(search: str | None, selected: Any) -> str | None:
+def after_selection(store: RunStore, search: str | None, selected: Any) -> str | None:
     """The query string after rows were selected, or None if it stays."""
     state = PageState.of(search)
     name = selected[0]["name"] if isinstance(selected, list) and selected else None
-    if name is None or name == state.run:
+    if name is None or name == chosen_run(store, search):
         return None
     return replace(state, run=name, checkpoint=None, layer=None).search
 
 
 def show_run(store: RunStore, search: str | None, _seen: Any) -> tuple[Any, Any, Any]:
-    """Title, facts and config of the chosen run; hidden where none is chosen."""
-    name = PageState.of(search).run
+    """Title, facts and config of the chosen run; hidden where there is none."""
+    name = chosen_run(store, search)
     if name is None:
         return {"display": "none"}, None, None
     try:
@@ -237,7 +243,7 @@ def _facts(store: RunStore, row: RunRow) -> Any:
 
 def show_curve(store: RunStore, search: str | None, _seen: Any, scheme: str | None) -> go.Figure:
     """Training curves of the chosen run."""
-    name = PageState.of(search).run
+    name = chosen_run(store, search)
     if name is None:
         return empty_figure(scheme=as_scheme(scheme))
     try:

@@ -92,8 +92,8 @@ class Watch:
 
 
 @pytest.fixture
-def open_page(a_browser: None, page: Any) -> Iterator[Callable[[str], Any]]:
-    """Opens an address; fails at the end on any console error, dialog or request off its origin."""
+def open_page(a_browser: None, page: Any, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str], Any]]:
+    """Opens an address; fails at the end on any error in page or callback, dialog or request off its origin."""
     watches = []
 
     def start(url: str, on: Any = None) -> Any:
@@ -106,3 +106,4 @@ def open_page(a_browser: None, page: Any) -> Iterator[Callable[[str], Any]]:
 
     yield start
     assert [problem for _, watch in watches for problem in watch.problems] == []
+    assert [told.getMessage() for told in caplog.records if told.levelname == "ERROR"] == []

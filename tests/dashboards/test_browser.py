@@ -30,9 +30,13 @@ def _drawn(page, *ids):
 
 def test_choosing_a_run_shows_its_curves_and_config(open_page, serve_app, store):
     page = open_page(serve_app(store))
-    page.get_by_role("gridcell", name="seen", exact=True).click()
+    older = store.rows()[-1].name
+    page.get_by_role("gridcell", name=older, exact=True).click()
     _drawn(page, "runs-curve")
-    expect(page).to_have_url(re.compile(r"\?run=seen$"))
+    expect(page).to_have_url(re.compile(rf"\?run={older}$"))
+    expect(page.locator("#runs-title")).to_contain_text(older)
+    page.get_by_role("gridcell", name="seen", exact=True).click()
+    expect(page.locator("#runs-title")).to_contain_text("seen")
     expect(page.locator("#runs-facts")).to_contain_text("n_layers 3")
     page.get_by_text("Compare its layers").click()
     _drawn(page, "agreement-heat")
@@ -70,10 +74,11 @@ def test_a_click_on_a_column_chooses_the_layer_and_the_address_restores_it_elsew
     expect(page.locator("#agreement-verdict")).to_contain_text("shift 0.1")
     page.wait_for_timeout(300)
     here = page.evaluate(_DATA)
-    context = browser.new_context()
+    context = browser.new_context(color_scheme="dark")
     fresh = open_page(page.url, on=context.new_page())
     _drawn(fresh, "agreement-heat", "agreement-layer-curve", "agreement-best", "agreement-error")
     assert json.loads(fresh.evaluate(_DATA)) == json.loads(here)
+    assert fresh.evaluate(_PAPER, "agreement-heat") == "#242424"
     expect(fresh.locator("#agreement-layer")).to_have_value("1")
     context.close()
     page.go_back()
@@ -92,14 +97,6 @@ def test_dark_mode_reaches_figures_and_grid_and_survives_a_reload(open_page, ser
         color = row.evaluate("(e) => getComputedStyle(e).color")
         assert min(map(int, re.findall(r"\d+", color)[:3])) > 150
         page.reload()
-
-
-def test_a_system_in_dark_mode_is_dark_from_the_start(open_page, serve_app, store, browser, a_browser):
-    context = browser.new_context(color_scheme="dark")
-    page = open_page(serve_app(store) + "/agreement", on=context.new_page())
-    _drawn(page, "agreement-heat")
-    assert page.evaluate(_PAPER, "agreement-heat") == "#242424"
-    context.close()
 
 
 def test_markup_in_task_names_and_errors_is_shown_as_text(open_page, serve_app, store, root):

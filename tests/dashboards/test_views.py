@@ -10,6 +10,7 @@ from dash.development.base_component import Component
 from dashboards.app import create_app, shell, show_page, tell_error
 from dashboards.jobs import Jobs
 from dashboards.state import PageState
+from dashboards.store import RunStore
 from dashboards.views import VIEWS, agreement, runs
 from tests.dashboards.made import CONFIG, agreement_record, make_run
 from workbench.runs import RunFolder
@@ -108,8 +109,6 @@ def test_the_interval_runs_while_a_run_is_in_training(store, root):
 
 
 def test_no_runs_is_a_sentence_with_the_command(tmp_path):
-    from dashboards.store import RunStore
-
     _, _, _, shown, empty, idle, _ = runs.refresh(RunStore(tmp_path), 0, None, None)
     assert "mesascope demo" in _text(empty)
     assert shown == {"display": "none"}
@@ -124,9 +123,17 @@ def test_a_chosen_run_shows_facts_and_config(store):
     assert len(runs.show_curve(store, "?run=seen", None, "dark").data) == 2
 
 
-def test_no_run_chosen_hides_the_details(store):
-    assert runs.show_run(store, "", None)[0] == {"display": "none"}
-    assert len(runs.show_curve(store, "", None, None).data) == 0
+def test_the_newest_run_is_shown_where_none_is_chosen(store, tmp_path):
+    newest = store.rows()[0].name
+    assert runs.show_run(store, "", None)[0] == {"display": "block"}
+    assert newest in _text(runs.show_run(store, "", None)[1])
+    assert len(runs.show_curve(store, "", None, None).data) == 2
+
+
+def test_without_runs_there_are_no_details(tmp_path):
+    empty = RunStore(tmp_path)
+    assert runs.show_run(empty, "", None)[0] == {"display": "none"}
+    assert len(runs.show_curve(empty, "", None, None).data) == 0
 
 
 @pytest.mark.parametrize("name", ["nobody", "..%2Fx", "%2e%2e"])
@@ -144,10 +151,12 @@ def test_a_damaged_run_shows_its_sentence(store, root):
 
 
 def test_selecting_a_row_changes_the_address_once(store):
-    assert runs.after_selection("", [{"name": "seen"}]) == "?run=seen"
-    assert runs.after_selection("?run=seen", [{"name": "seen"}]) is None
-    assert runs.after_selection("?run=seen", []) is None
-    assert runs.after_selection("?run=seen&layer=2&family=cg", [{"name": "plain"}]) == "?run=plain&family=cg"
+    assert runs.after_selection(store, "?run=plain", [{"name": "seen"}]) == "?run=seen"
+    newest = store.rows()[0].name
+    assert runs.after_selection(store, "", [{"name": newest}]) is None
+    assert runs.after_selection(store, "?run=seen", [{"name": "seen"}]) is None
+    assert runs.after_selection(store, "?run=seen", []) is None
+    assert runs.after_selection(store, "?run=seen&layer=2&family=cg", [{"name": "plain"}]) == "?run=plain&family=cg"
 
 
 # Agreement
