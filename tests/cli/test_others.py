@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from tests.cli.conftest import Call
 from tests.cli.test_agree import refuse
 from tests.helpers import tiny_config
-from workbench import benches
-from workbench.agreement import config as agreement_config
+from workbench import analyses, benches
+from workbench.agreement.config import AgreementConfig
 from workbench.benches.record import Bench, Row
 from workbench.claims import CLAIMS
 from workbench.configs import to_data
@@ -69,13 +70,8 @@ def test_claims_say_not_run_where_nothing_was_measured(call: Call, root: Path):
 @pytest.fixture
 def quick_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agreement on few prompts by default."""
-    for name, value in (("n_fit", 64), ("n_prompts", 8), ("n_resamples", 10)):
-        monkeypatch.setattr(agreement_config.AgreementConfig, name, value)
-    defaults = agreement_config.AgreementConfig.__init__.__defaults__
-    names = list(agreement_config.AgreementConfig.__dataclass_fields__)
-    quick = {"n_fit": 64, "n_prompts": 8, "n_resamples": 10}
-    changed = tuple(quick.get(name, default) for name, default in zip(names, defaults, strict=True))
-    monkeypatch.setattr(agreement_config.AgreementConfig.__init__, "__defaults__", changed)
+    quick = partial(AgreementConfig, n_fit=64, n_prompts=8, n_resamples=10)
+    monkeypatch.setattr(analyses, "AgreementConfig", quick)
 
 
 def test_a_report_is_one_file_in_the_run_folder(call: Call, root: Path, quick_settings: None):
@@ -158,7 +154,7 @@ def test_the_app_is_stopped_by_the_keyboard_without_complaint(call: Call, root: 
 @pytest.fixture
 def made_up_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row(name="one update", ours_ms=2.0, reference="another library", reference_ms=5.0)]
-    bench = Bench(name="made_up", run=lambda note: (note("measuring"), rows)[1])
+    bench = Bench(name="made_up", help="made up", run=lambda note: (note("measuring"), rows)[1])
     monkeypatch.setattr(benches, "BENCHES", by_name(bench))
 
 

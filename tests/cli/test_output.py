@@ -21,7 +21,7 @@ from workbench.training.loop import Progress
         (1.23456, "1.235"),
         (-2.0, "-2.000"),
         (0.0004, "4.0e-04"),
-        (12, "12.000"),
+        (12.0, "12.000"),
     ],
 )
 def test_numbers_for_people(value: float | None, text: str):
@@ -35,7 +35,7 @@ def test_numbers_take_their_digits():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0:00"), (5.4, "0:05"), (65, "1:05"), (3599.6, "1:00:00"), (7384, "2:03:04"), (-3, "0:00")],
+    [(0.0, "0:00"), (5.4, "0:05"), (65.0, "1:05"), (3599.6, "1:00:00"), (7384.0, "2:03:04"), (-3.0, "0:00")],
 )
 def test_durations_for_people(seconds: float, text: str):
     assert clock(seconds) == text

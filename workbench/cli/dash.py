@@ -19,7 +19,12 @@ class Arguments:
     """Address to listen on. Anything but this machine alone needs a token, which is printed."""
 
     def __post_init__(self) -> None:
-        refuse_faults([must("port", "be between 1 and 65535", self.port, 1 <= self.port <= 65535)])
+        refuse_faults([port_fault(self.port)])
+
+
+def port_fault(port: int) -> str:
+    """What is wrong with a TCP port, or ""."""
+    return must("port", "be between 1 and 65535", port, 1 <= port <= 65535)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workbench.cli.dash import port_fault
 from workbench.cli.output import note, say
 from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
-from workbench.errors import InputError
+from workbench.errors import InputError, refuse_faults
 
 if TYPE_CHECKING:
     from workbench.runs import RunFolder
@@ -25,6 +26,9 @@ class Arguments:
     """TCP port of the app."""
     runs: str = field(default_factory=default_root)
     """The runs folder; the run is called demo."""
+
+    def __post_init__(self) -> None:
+        refuse_faults([port_fault(self.port)])
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -41,12 +41,12 @@ def run(arguments: Sequence[str]) -> int:
 def write_report(opened: "Run", step: int | None = None) -> str:
     """Compute what the report needs, write it, and return its path."""
     from dashboards.report import build_report
-
     from workbench.analyses import agree
     from workbench.claims.measure import measured_on
 
-    note(f"writing the report of {opened.folder.name}")
-    record = agree(opened, step=step)
+    name = opened.folder.name
+    record = agree(opened, step=step, announce=lambda: note(f"comparing {name} with the reference algorithms"))
+    note(f"writing the report of {name}")
     html = build_report(opened, record, claims=measured_on(opened))
     return str(opened.folder.write_report(html))
 
