@@ -1,6 +1,5 @@
 """RunStore: read-only, cached access to a folder of runs."""
 
-import json
 import math
 import os
 import threading
@@ -14,7 +13,7 @@ from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.analyses import AGREEMENT
 from workbench.errors import InputError
 from workbench.files import read_json
-from workbench.runs import NAME, RunFolder, Status, run_inside
+from workbench.runs import NAME, RunFolder, Status, has_traces, run_inside
 from workbench.tasks import TASKS
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema
@@ -22,11 +21,6 @@ from workbench.training.config import check_schema
 T = TypeVar("T")
 Stamp = tuple[int, int] | None
 Stamps = tuple[Stamp, ...]
-
-_CONFIG, _STATUS, _METRICS = "config.json", "status.json", "metrics.jsonl"
-_FILES_OF_A_RUN = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
-_TAIL = 8192
-"""Bytes read from the end of the metrics for the last line: many times a line's length."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +107,11 @@ class RunStore:
                 named = [entry for entry in entries if NAME.match(entry.name)]
         except OSError:
             return []
-        return [entry for entry in named if _looks_like_a_run(entry)]
+        return [entry for entry in named if has_traces(entry.path)]
 
     def _stamps(self, entry: os.DirEntry[str]) -> Stamps:
-        return tuple(_stamp(os.path.join(entry.path, name)) for name in (_CONFIG, _STATUS, _METRICS))
+        folder = RunFolder(Path(entry.path))
+        return tuple(map(_stamp, (folder.config_path, folder.status_path, folder.metrics_path)))
 
     def _row(self, entry: os.DirEntry[str], stamps: Stamps, deadline: float = math.inf) -> RunRow:
         kept = self._rows.get(entry.name)
@@ -140,12 +135,12 @@ class RunStore:
             # Only a link can lead elsewhere: a plain entry of the root lies in it.
             folder = self.folder(entry.name) if entry.is_symlink() else RunFolder.open(Path(entry.path))
             row = replace(row, task=self._task(folder))
-            return _with_progress(row, folder.status(), _last_line(Path(entry.path) / _METRICS))
+            return _with_progress(row, folder.status(), folder.last_metrics())
         except InputError as error:
             return replace(row, error=str(error))
 
     def _task(self, folder: RunFolder) -> str:
-        data = self._read(folder.path / _CONFIG, lambda _: folder.config())
+        data = self._read(folder.config_path, lambda _: folder.config())
         check_schema(data.get("schema"), RUN_SCHEMA)
         return task_words(data.get("task"))
 
@@ -179,7 +174,7 @@ class RunStore:
             InputError: If the run is not there or its config is damaged.
         """
         folder = self.folder(name)
-        return self._read(folder.path / _CONFIG, lambda _: folder.config())
+        return self._read(folder.config_path, lambda _: folder.config())
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
         """All logged lines.
@@ -188,7 +183,7 @@ class RunStore:
             InputError: If the run is not there or a line is damaged.
         """
         folder = self.folder(name)
-        return self._read(folder.path / _METRICS, lambda _: folder.metrics())
+        return self._read(folder.metrics_path, lambda _: folder.metrics())
 
     def checkpoints(self, name: str) -> list[int]:
         """Steps with a complete checkpoint, in order.
@@ -204,10 +199,10 @@ class RunStore:
         Raises:
             InputError: If the run is not there.
         """
-        results = self.folder(name).path / "results" / AGREEMENT
+        paths = self.folder(name).result_paths(AGREEMENT)
         records: dict[int, Mapping[str, Any]] = {}
         faults = []
-        for path in sorted(results.glob("[!.]*.json"), key=_time_of):
+        for path in paths:
             try:
                 record = self._read(path, read_json)
                 check_schema(record.get("schema"), AGREEMENT_SCHEMA)
@@ -221,10 +216,9 @@ class RunStore:
     def has_agreement(self, name: str) -> bool:
         """Whether the run has any agreement record, by looking at file names alone."""
         try:
-            results = self.folder(name).path / "results" / AGREEMENT
+            return bool(self.folder(name).result_paths(AGREEMENT))
         except InputError:
             return False
-        return next(results.glob("[!.]*.json"), None) is not None
 
     def _read(self, path: Path, load: Callable[[Path], T]) -> T:
         """What ``load`` returned for the file as it is now; called again once the file has changed."""
@@ -274,10 +268,6 @@ def _finite(value: object) -> float | None:
     return float(value) if is_number and abs(value) < float("inf") else None  # type: ignore[arg-type]
 
 
-def _looks_like_a_run(entry: os.DirEntry[str]) -> bool:
-    return any(os.path.lexists(os.path.join(entry.path, name)) for name in _FILES_OF_A_RUN)
-
-
 def _stamp(path: str | Path) -> Stamp:
     try:
         found = os.stat(path)
@@ -293,25 +283,3 @@ def _newest_first(found: tuple[Stamps, os.DirEntry[str]]) -> tuple[float, str]:
 
 def _time(stamp: Stamp) -> float:
     return 0.0 if stamp is None else stamp[0] / 1e9
-
-
-def _time_of(path: Path) -> float:
-    return _time(_stamp(path))
-
-
-def _last_line(path: Path) -> Mapping[str, Any]:
-    """The last whole line of the metrics, from the end of the file; empty if there is none."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            data = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(data, dict):
-            return data
-    return {}

@@ -25,7 +25,12 @@ _GRID = {"light": "#e3e6ea", "dark": "#3c4045"}
 _OTHER = "#7a7a7a"
 _SYMBOLS = ("square", "circle", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
 _DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot", "8px 3px 2px 3px")
-_ANCHOR_LABELS = {"gd_1": "One gradient step, tuned", "ridge": "Nearest ridge", "bayes": "Bayes"}
+_ANCHOR_LABELS = {
+    "gd_1": "One gradient step, tuned",
+    "ridge": "Nearest ridge",
+    "bayes": "Bayes",
+    "output": "Output of the layer before",
+}
 _BAYES_COLOR = "#66a61e"
 
 

@@ -1,6 +1,6 @@
 """The README's picture: the agreement page on a run, as a browser shows it.
 
-    python tools/picture.py runs/demo docs/images
+python tools/picture.py runs/demo docs/images
 """
 
 import os

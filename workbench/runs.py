@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _STEP = re.compile(r"step-(\d{8,})\Z")
+_CONFIG, _STATUS, _METRICS = "config.json", "status.json", "metrics.jsonl"
+_TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
+_TAIL = 8192
+"""Bytes read from the end of the metrics for the last line: many times a line's length."""
 _WEIGHTS, _STATE, _MANIFEST = "model.safetensors", "train_state.pt", "MANIFEST.json"
 _CHECKPOINT_SCHEMA = "mesascope/checkpoint/1"
 
@@ -87,6 +91,21 @@ class RunFolder:
         """The folder's name."""
         return self.path.name
 
+    @property
+    def config_path(self) -> Path:
+        """The resolved config."""
+        return self.path / _CONFIG
+
+    @property
+    def status_path(self) -> Path:
+        """The status."""
+        return self.path / _STATUS
+
+    @property
+    def metrics_path(self) -> Path:
+        """The metrics."""
+        return self.path / _METRICS
+
     # Making and opening
 
     @classmethod
@@ -105,7 +124,7 @@ class RunFolder:
             sweep(path.parent)
             for folder in (unfinished, unfinished / "checkpoints", unfinished / "results"):
                 folder.mkdir()
-            write_bytes(unfinished / "config.json", (canonical_json(config) + "\n").encode())
+            write_bytes(unfinished / _CONFIG, (canonical_json(config) + "\n").encode())
             write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
             os.rename(unfinished, path)
             sync_folder(path.parent)
@@ -122,7 +141,7 @@ class RunFolder:
         Raises:
             InputError: If there is none; the message lists the runs beside it.
         """
-        if not os.path.isfile(path / "config.json"):
+        if not os.path.isfile(path / _CONFIG):
             known = ", ".join(run_names(path.parent)) or "none"
             raise InputError(f"no run at {path}; known in {path.parent}: {known}.")
         return cls(path)
@@ -133,7 +152,7 @@ class RunFolder:
         Raises:
             InputError: If it does not match the checksum in env.json.
         """
-        config = read_object(self.path / "config.json")
+        config = read_object(self.config_path)
         if digest(config) != self.env().get("config_sha256"):
             raise InputError(
                 f"{self.path / 'config.json'} must match its checksum in env.json; it was changed or damaged."
@@ -150,7 +169,7 @@ class RunFolder:
         """Replace the status; this process signs it."""
         me = psutil.Process()
         status = Status(state, step, n_steps, time.time(), error, me.pid, me.create_time())
-        write_json(self.path / "status.json", vars(status))
+        write_json(self.status_path, vars(status))
 
     def status(self) -> Status:
         """The status, with ``killed`` for a run whose process is gone.
@@ -158,9 +177,9 @@ class RunFolder:
         Raises:
             InputError: If it is damaged.
         """
-        if not (self.path / "status.json").exists():
+        if not (self.status_path).exists():
             return Status("new", 0, 0, 0.0)
-        status = from_data(Status, read_json(self.path / "status.json"), str(self.path / "status.json"))
+        status = from_data(Status, read_json(self.status_path), str(self.status_path))
         if status.state == "running" and not _alive(status.pid, status.pid_started):
             return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
         return status
@@ -200,7 +219,7 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line, handed to the system at once."""
-        with open(self.path / "metrics.jsonl", "a") as file:
+        with open(self.metrics_path, "a") as file:
             file.write(json_line(line))
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -209,12 +228,22 @@ class RunFolder:
         Raises:
             InputError: If another line is damaged.
         """
-        return read_json_lines(self.path / "metrics.jsonl")
+        return read_json_lines(self.metrics_path)
+
+    def last_metrics(self) -> dict[str, Any]:
+        """The last whole line, from the end of the file alone and unchecked; empty if there is none."""
+        try:
+            with open(self.metrics_path, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+                lines = file.read().split(b"\n")[:-1]
+        except OSError:
+            return {}
+        return next((line for line in map(_line_or_none, reversed(lines)) if line is not None), {})
 
     def truncate_metrics(self, step: int) -> None:
         """Keep the lines of steps up to ``step`` only: those that a resumed run will not write again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
-        write_bytes(self.path / "metrics.jsonl", "".join(map(json_line, kept)).encode())
+        write_bytes(self.metrics_path, "".join(map(json_line, kept)).encode())
 
     # Checkpoints
 
@@ -357,10 +386,14 @@ class RunFolder:
         path = self.path / "results" / analysis / f"{key}.json"
         return read_json(path) if path.exists() else None
 
+    def result_paths(self, analysis: str) -> list[Path]:
+        """Files of all kept results of an analysis, oldest first."""
+        found = (self.path / "results" / analysis).glob("[!.]*.json")
+        return sorted(found, key=lambda path: path.stat().st_mtime)
+
     def results(self, analysis: str) -> list[dict[str, Any]]:
         """All kept results of an analysis, oldest first; damaged ones raise `InputError`."""
-        found = (self.path / "results" / analysis).glob("[!.]*.json")
-        return [read_json(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
+        return [read_json(path) for path in self.result_paths(analysis)]
 
     @property
     def report_path(self) -> Path:
@@ -399,7 +432,12 @@ def run_names(root: Path) -> list[str]:
         entries = sorted(entry for entry in root.iterdir() if NAME.match(entry.name))
     except OSError:
         return []
-    return [entry.name for entry in entries if (entry / "config.json").is_file()]
+    return [entry.name for entry in entries if (entry / _CONFIG).is_file()]
+
+
+def has_traces(path: str) -> bool:
+    """Whether a folder holds anything of a run, be it damaged."""
+    return any(os.path.lexists(os.path.join(path, name)) for name in _TRACES)
 
 
 def run_inside(root: Path, name: str) -> RunFolder:
@@ -446,3 +484,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _line_or_none(line: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None

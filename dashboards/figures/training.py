@@ -10,6 +10,8 @@ from dashboards.figures.axes import drawable, log_range
 from dashboards.theme import Number, Scheme, color, empty_figure, model_color, template, text_color
 
 _MOST_POINTS = 2000
+_LABEL_WIDTH = 0.06
+"""Share of the axis that a curriculum label takes: nearer ones would overlap."""
 
 
 def training_figure(lines: Sequence[Mapping[str, Any]], scheme: Scheme = "light") -> go.Figure:
@@ -74,9 +76,12 @@ def _mark_curriculum(figure: go.Figure, lines: Sequence[Mapping[str, Any]], sche
         for before, after in pairwise(lines)
         if after.get("d_active") is not None and before.get("d_active") != after["d_active"]
     ]
-    stride = 1 + len(changes) // 8
-    for place, (step, d_active) in enumerate(changes):
-        told = f"d={d_active}" if place % stride == 0 else None
+    width = _LABEL_WIDTH * lines[-1]["step"]
+    told_at = -width
+    for step, d_active in changes:
+        last = step == changes[-1][0]
+        told = f"d={d_active}" if step - told_at >= width and (last or changes[-1][0] - step >= width) else None
+        told_at = step if told else told_at
         figure.add_vline(
             x=step,
             line={"dash": "dot", "width": 1, "color": text_color(scheme)},

@@ -74,7 +74,7 @@ def _tell_trend(name: str, t: Trend) -> str:
         return f"{_label(name)}: no trend over informative layers."
     unit = "steps a layer" if t.shape == "linear" else "times a layer"
     ci = f" [{t.rate_ci[0]:.2f}, {t.rate_ci[1]:.2f}]" if t.rate_ci else ""
-    return f"{_label(name)}: {t.shape}, {t.rate:.2f}{ci} {unit}, R^2 {t.r2:.3f}."
+    return f"{_label(name)}: {t.shape}, {t.rate:.2f}{ci} {unit}, R² {t.r2:.3f}."
 
 
 def _tell_levels(levels: Mapping[str, float]) -> str:

@@ -25,7 +25,7 @@ def _measurement(record: Mapping[str, Any], family: str, unit: str, holds: bool)
     listed = ", ".join(f"{layer}: {f['best_step']} (SimE {_number(f['best_sim_e'])})" for layer, f in steps) or "none"
     evidence = (
         f"best steps by layer, where the layer sits on no anchor: {listed}",
-        f"R^2 linear {_number(trend['r2_linear'])}, geometric {_number(trend['r2_geometric'])}; one trained model, "
+        f"R² linear {_number(trend['r2_linear'])}, geometric {_number(trend['r2_geometric'])}; one trained model, "
         f"d = {record['d_input']}, {record['n_context']} examples; the interval is over prompts, not over seeds",
     )
     if trend["rate"] is None:

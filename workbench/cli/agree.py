@@ -61,7 +61,7 @@ def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> N
     rows = [_trend_row(name, trend) for name, trend in reading["trend"].items()]
     print_table(
         "Trend of the best step over layers that sit on no anchor",
-        ["algorithm", "shape", "rate per layer [95% over prompts]", "layers", "R2 linear", "R2 geometric"],
+        ["algorithm", "shape", "rate per layer [95% over prompts]", "layers", "R² linear", "R² geometric"],
         rows,
     )
     for sentence in reading["verdict"]["evidence"]:
