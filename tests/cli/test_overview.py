@@ -127,8 +127,11 @@ def test_libraries_are_told_to_stay_quiet_and_offline_unless_the_user_says_other
     assert os.environ["WANDB_MODE"] == "online"
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly():
-    with subprocess.Popen([*COMMAND, "tasks", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("words", [["claims", "--json"], ["tasks"]], ids=["less than a buffer", "more"])
+def test_a_reader_that_goes_away_ends_the_command_quietly(words: list[str]):
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*COMMAND, *words], env=buffered, **pipes) as process:
         process.stdout.close()
         told = process.stderr.read()
     assert process.returncode == 1

@@ -173,6 +173,7 @@ BAD = [
     ((*LR, "--model.n-heads", "5"), r"n_heads must divide d_model 96; got 5 \(or give d_head\)"),
     ((*LR, "--model.mlp", "swish"), "swish"),
     ((*LR, "--model.d-input", "3"), "model.d_input must be the task's 8; got 3. Leave it out"),
+    ((*LR, "--model.output", "logits"), "model.(output|d_vocab) must be"),
     ((*LR, "--model.n-ctx", "3"), "model.n_ctx must be at least 40"),
     ((*LR, "--train.n-step", "4"), "--train.n-step.* Perhaps you meant --train.n-steps"),
     ((*LR, "--colour", "red"), "Unrecognized options: --colour"),
