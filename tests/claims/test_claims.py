@@ -58,7 +58,7 @@ def test_a_claim_is_met_by_the_trend_that_it_states_and_by_no_other(claim: Any, 
 def test_a_measurement_says_what_it_rests_on_without_the_layers_on_anchors():
     steps, fits = NEWTON_LINEAR.check(record(LINEAR, NONE)).evidence
     assert steps.endswith(": 0: 0 (SimE 0.900), 1: 1 (SimE –)"), steps
-    assert "R^2 linear 0.980, geometric –; one trained model, d = 2, 4 examples" in fits
+    assert "R² linear 0.980, geometric –; one trained model, d = 2, 4 examples" in fits
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
