@@ -18,7 +18,7 @@ def agree(
     run: Run,
     config: AgreementConfig | None = None,
     step: int | None = None,
-    announce: Callable[[], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """The layer-by-layer agreement of a checkpoint with the reference algorithms, as the JSON output has it.
 
@@ -26,7 +26,7 @@ def agree(
         run: The run.
         config: Settings; the defaults if None.
         step: Checkpoint; the last one if None.
-        announce: Called before anything is computed: not for a kept result, nor for a damaged run.
+        tell: Told each stage as it starts; nothing for a kept result, nor for wrong input.
 
     Raises:
         InputError: If the run has no such checkpoint, is damaged, or its task is no regression.
@@ -45,20 +45,18 @@ def agree(
     kept = run.folder.result(AGREEMENT, key)
     if kept is not None:
         return kept
-    record = no_nan(_agreement_record(run, config, step, announce))
+    record = no_nan(_agreement_record(run, config, step, tell))
     run.folder.save_result(AGREEMENT, key, record)
     return record
 
 
 def _agreement_record(
-    run: Run, config: AgreementConfig, step: int, announce: Callable[[], None] | None
+    run: Run, config: AgreementConfig, step: int, tell: Callable[[str], None] | None
 ) -> dict[str, Any]:
     from workbench.agreement.layerwise import study
 
-    task, model, untrained = run.task(), run.model(step), run.untrained_model()
-    if announce is not None:
-        announce()
-    found = study(model, untrained, task, config)
+    task = run.task()
+    found = study(run.model(step), run.untrained_model(), task, config, tell)
     raw, normed = to_data(found.raw), to_data(found.final_norm)
     shape = task.model_shape()
     return {

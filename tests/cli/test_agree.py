@@ -79,7 +79,7 @@ def test_the_document_has_every_promised_key_with_its_type(call: Call, root: Pat
 
 def test_the_second_time_the_kept_result_is_read(call: Call, root: Path, monkeypatch: pytest.MonkeyPatch):
     first = agree(call, "--json")
-    assert first.err.startswith("comparing tiny with the reference algorithms")
+    assert first.err.startswith("tiny: running the reference algorithms")
     monkeypatch.setattr(layerwise, "study", refuse)
     second = agree(call, "--json")
     assert second.document == first.document

@@ -45,7 +45,13 @@ class Study:
     conventions: dict[str, dict[str, object]]
 
 
-def study(model: Transformer, untrained: Transformer, task: Task, config: AgreementConfig) -> Study:
+def study(
+    model: Transformer,
+    untrained: Transformer,
+    task: Task,
+    config: AgreementConfig,
+    tell: Callable[[str], None] | None = None,
+) -> Study:
     """Compare every layer of a model with the reference algorithms.
 
     Read-outs are fitted on one set of prompts and scored on another.
@@ -55,14 +61,21 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
         untrained: The same architecture before training: the control.
         task: Where the prompts come from.
         config: Settings.
+        tell: Told each stage as it starts.
 
     Raises:
         InputError: If the task is no regression, or the scored positions are not in the prompt.
     """
     batch = _regression_prompts(task, config.seed, "agreement", config.n_prompts)
     scored = _scored(batch, config)
+    tell = tell or _tell_nobody
+    tell("running the reference algorithms at every prefix")
     known = references(batch, scored, task.least_squares_ridge() or 0.0, config)
-    trained, control = (_read_layers(m, task, batch, config) for m in (model, untrained))
+    tell("fitting and scoring the read-outs of every layer")
+    trained = _read_layers(model, task, batch, config)
+    tell("doing the same with the untrained model")
+    control = _read_layers(untrained, task, batch, config)
+    tell("comparing layers with algorithms, with bootstrap over prompts")
     ys, d = batch.ys[:, scored].double(), batch.xs.shape[-1]
     readings = {
         name: compare(
@@ -88,6 +101,10 @@ def study(model: Transformer, untrained: Transformer, task: Task, config: Agreem
         final_norm=readings.get(_FINAL_NORM),
         conventions=conventions,
     )
+
+
+def _tell_nobody(stage: str) -> None:  # a listener that does not listen
+    pass
 
 
 def _regression_prompts(task: Task, seed: int, stream: str, n: int) -> RegressionBatch:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.agreement.config import AgreementConfig
-from workbench.cli.output import note, number, print_json, print_table, say
+from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
 
@@ -35,8 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     opened = open_run(name, given.runs)
     from workbench.analyses import agree
 
-    told = f"comparing {opened.folder.name} with the reference algorithms; the result is kept in the run folder"
-    record = agree(opened, given.settings, given.step, announce=lambda: note(told))
+    record = agree(opened, given.settings, given.step, tell=stage_notes(opened.folder.name))
     if given.json:
         print_json(record)
     else:

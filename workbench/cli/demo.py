@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workbench.cli.dash import port_fault
-from workbench.cli.output import note, say
+from workbench.cli.output import say, stage_notes
 from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
 from workbench.errors import InputError, refuse_faults
@@ -50,8 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.analyses import agree
     from workbench.claims.measure import measure_all
 
-    note("reading every layer out and comparing it with the reference algorithms")
-    print_agreement(agree(opened))
+    print_agreement(agree(opened, tell=stage_notes(_RUN)))
     print_claims(measure_all(opened))
     say(f"report: {write_report(opened)}")
     return serve_runs(given.runs, "127.0.0.1", given.port) if given.serve else 0

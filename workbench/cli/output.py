@@ -33,6 +33,11 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def stage_notes(run: str) -> Callable[[str], None]:
+    """A listener that notes each stage of an analysis."""
+    return lambda stage: note(f"{run}: {stage}")
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table; numbers to the right."""
     from rich import box

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from workbench.cli.output import note, print_json, say
+from workbench.cli.output import note, print_json, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
 
@@ -45,7 +45,7 @@ def write_report(opened: "Run", step: int | None = None) -> str:
     from workbench.claims.measure import measured_on
 
     name = opened.folder.name
-    record = agree(opened, step=step, announce=lambda: note(f"comparing {name} with the reference algorithms"))
+    record = agree(opened, step=step, tell=stage_notes(name))
     note(f"writing the report of {name}")
     html = build_report(opened, record, claims=measured_on(opened))
     return str(opened.folder.write_report(html))

@@ -127,7 +127,7 @@ class LinearRegression(Task):
 
     def model_shape(self) -> Mapping[str, Any]:
         """Continuous inputs of this size and length, one number out."""
-        return {"input": "continuous", "d_input": self.d_input, "n_context": self.n_context}
+        return {"input": "continuous", "output": "scalar", "d_input": self.d_input, "n_context": self.n_context}
 
     def least_squares_ridge(self) -> float:
         """sigma^2 / tau^2: the Bayes ridge for Gaussian w, min-norm least squares without noise."""
