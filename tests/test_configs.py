@@ -77,7 +77,9 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
         "causal": draw(st.booleans()),
         "query_in_keys": draw(st.booleans()) if layout == "pairs" else True,
         "attention_scale": draw(optional["positive"]),
-        "positions": draw(st.sampled_from(list(SWITCHES["positions"]))),
+        "positions": draw(
+            st.sampled_from(["none", "learned"] if d_head is None or d_head % 2 else list(SWITCHES["positions"]))
+        ),
         "norm": draw(st.sampled_from(list(SWITCHES["norm"]))),
         "mlp": draw(st.sampled_from(list(SWITCHES["mlp"]))),
         "bias": draw(st.booleans()),

@@ -44,7 +44,7 @@ def agree(
     )
     kept = run.folder.result(AGREEMENT, key)
     if kept is not None:
-        return kept
+        return {**kept, "run": run.folder.name}
     record = no_nan(_agreement_record(run, config, step, tell))
     run.folder.save_result(AGREEMENT, key, record)
     return record

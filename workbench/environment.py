@@ -11,8 +11,13 @@ from typing import Any
 _PACKAGES = ("mesascope", "torch", "transformer-lens", "numpy", "einops", "safetensors")
 
 
-def environment(seed: int) -> dict[str, Any]:
-    """The record that goes into env.json."""
+def environment(seed: int, n_threads: int | None = None) -> dict[str, Any]:
+    """The record that goes into env.json.
+
+    Args:
+        seed: The run's seed.
+        n_threads: CPU threads that it trains with, also when it is resumed.
+    """
     import torch
 
     return {
@@ -22,7 +27,7 @@ def environment(seed: int) -> dict[str, Any]:
         "command": sys.argv,
         "platform": platform.platform(),
         "n_cpus": os.cpu_count(),
-        "n_threads": torch.get_num_threads(),
+        "n_threads": n_threads,
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "seed": seed,
     }

@@ -459,10 +459,27 @@ def run_path(run: str | Path, root: str | Path = "runs") -> Path:
         InputError: If the path climbs with ``..`` or does not end in a run name.
     """
     path = Path(run)
+    if not str(root):
+        raise InputError("the runs folder must be named; got ''. Leave it out for ./runs.")
     if ".." in path.parts:
         raise InputError(f"a run must lie in the runs folder; got {str(run)!r}. Give its name or a path without '..'.")
     check_name(path.name)
     return Path(root) / path if len(path.parts) == 1 else path
+
+
+def new_run_path(run: str | Path, root: str | Path = "runs") -> Path:
+    """The folder of a run to be made: a name, or a path directly inside ``root``.
+
+    Raises:
+        InputError: If it would lie anywhere else.
+    """
+    path = run_path(run, root)
+    if path.parent.resolve() != Path(root).resolve():
+        raise InputError(
+            f"a new run must lie in the runs folder {str(root)!r}; got {str(run)!r}. Give its name, and another folder "
+            "with --runs."
+        )
+    return path
 
 
 def _alive(pid: int | None, started: float | None) -> bool:

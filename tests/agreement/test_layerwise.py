@@ -84,6 +84,22 @@ def test_a_model_without_norm_has_one_reading():
     assert found.conventions["newton"] == {"alpha": 1.0, "norm": "spectral"}
 
 
+def test_a_model_without_causal_mask_is_refused():
+    task = LinearRegression(d_input=2, n_context=3)
+    config = TransformerConfig(n_layers=1, d_model=8, n_heads=2, causal=False).shaped(task.model_shape())
+    with pytest.raises(InputError, match="agreement needs a causal model"):
+        study(Transformer(config), Transformer(config), task, SMALL)
+
+
+def test_a_noisy_task_has_a_bayes_anchor_and_a_pool_has_none(trained):
+    model, untrained, task = trained
+    noisy = study(model, untrained, replace(task, noise_std=0.5), SMALL)
+    pool = study(model, untrained, replace(task, noise_std=0.5, weights="pool"), SMALL)
+    assert "bayes" in noisy.raw.layers[0].anchors
+    assert "bayes" not in pool.raw.layers[0].anchors
+    assert "ridge" in pool.reference_error
+
+
 @pytest.mark.parametrize("positions", [{"first_position": 4}, {"last_position": 4}])
 def test_positions_outside_the_prompt_are_refused(trained, positions):
     model, untrained, task = trained

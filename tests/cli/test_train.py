@@ -68,9 +68,13 @@ def test_a_run_without_a_name_gets_one_from_date_task_and_config(call: Call, roo
     assert (root / name).is_dir()
 
 
-def test_a_run_may_lie_anywhere(call: Call, root: Path, tmp_path: Path):
-    assert train_tiny(call, "--out", tmp_path / "elsewhere" / "new").status == 0
-    assert RunFolder.open(tmp_path / "elsewhere" / "new").status().state == "finished"
+def test_a_run_lies_in_the_runs_folder_which_may_be_anywhere(call: Call, root: Path, tmp_path: Path):
+    outside = train_tiny(call, "--out", tmp_path / "elsewhere" / "new")
+    assert outside.status == 2
+    assert "must lie in the runs folder" in outside.err
+    assert not (tmp_path / "elsewhere").exists()
+    assert train_tiny(call, "--out", root / "inside").status == 0
+    assert RunFolder.open(root / "inside").status().state == "finished"
     assert train_tiny(call, "--out", "new", "--runs", tmp_path / "others").status == 0
     assert RunFolder.open(tmp_path / "others" / "new").status().state == "finished"
 
@@ -189,7 +193,17 @@ BAD = [
     ((*LR, "--out", "new run"), "a run name must be"),
     ((*LR, "--out", ".hidden"), "a run name must be"),
     ((*LR, "--out", "x" * 5000), "a run name must be"),
-    ((*LR, "--out", "a/" + "x" * 5000 + "/b"), "File name too long"),
+    ((*LR, "--out", "a/" + "x" * 5000 + "/b"), "File name too long|must lie in the runs folder"),
+    ((*LR, "--out", ""), "a run name must be"),
+    ((*LR, "--out", "a/b"), "must lie in the runs folder"),
+    ((*LR, "--runs", "", "--out", "y"), "the runs folder must be named"),
+    ((*LR, "--train.device", "meta"), "train.device must be a device of this machine"),
+    ((*LR, "--task.noise-std", "1e200"), "the first loss must be finite"),
+    ((*LR, "--task.w-scale", "1e300"), "the first loss must be finite"),
+    ((*LR, "--model.init-std", "1e300"), "the first loss must be finite"),
+    ((*LR, "--model.output", "logits"), "model.output must be the task's 'scalar'"),
+    ((*LR, "--model.no-causal", "--train.n-start", "2"), "n_start must be left out without causal mask"),
+    ((*LR, "--model.positions", "rotary", "--model.d-head", "3"), "d_head must be even with rotary positions"),
     ((*LR, "--resume", "tiny"), "--resume must stand without a TASK"),
     (("train", "--resume", "nothing"), "no run at .*nothing; known in .*: tiny"),
     (("train", "--resume", "../runs/tiny"), "a run must lie in the runs folder"),

@@ -23,7 +23,14 @@ PROMPTS = [
     for layout, causal, query in product(SWITCHES["layout"], (True, False), (True, False))
     if query or layout == "pairs"
 ]
-NO_BIAS = [{"bias": False, "norm": norm} for norm in SWITCHES["norm"]]
+CONSTRUCTED = [
+    {"layout": layout, "attention": attention, "positions": positions, "query_in_keys": query, "causal": causal}
+    for layout, attention, positions, query, causal in product(
+        ("pairs", "interleaved_shared"), SWITCHES["attention"], SWITCHES["positions"], (True, False), (True, False)
+    )
+    if query or layout == "pairs"
+]
+NO_BIAS = [{"bias": False, "norm": norm, "mlp": "gelu_tanh"} for norm in SWITCHES["norm"]]
 
 
 def build(switches: dict, dtype: torch.dtype = torch.float64) -> Transformer:
@@ -49,7 +56,7 @@ def name_of(switches: dict) -> str:
     return "-".join(str(value) for value in switches.values())
 
 
-everywhere = pytest.mark.parametrize("switches", [*COMBINATIONS, *PROMPTS, *NO_BIAS], ids=name_of)
+everywhere = pytest.mark.parametrize("switches", [*COMBINATIONS, *PROMPTS, *CONSTRUCTED, *NO_BIAS], ids=name_of)
 
 
 @everywhere
@@ -119,6 +126,18 @@ def test_a_pattern_is_zero_where_hidden_and_a_distribution_where_it_says_so(swit
         torch.testing.assert_close(pattern.sum(-1), sees_any.expand(pattern.shape[:-1]))
 
 
+@pytest.mark.parametrize("attention", SWITCHES["attention"])
+@pytest.mark.parametrize("layout", SWITCHES["layout"])
+def test_editing_scores_cannot_make_a_query_see_what_is_hidden(attention, layout):
+    model = build({"attention": attention, "layout": layout})
+    early, late = prompt(model), prompt(model)
+    late[:, 4:] += 1.0
+    hook = ("blocks.0.attn.hook_attn_scores", lambda scores, hook: scores.nan_to_num(neginf=0.0) + 1.0)
+    one, other = (model.run_with_hooks(data, fwd_hooks=[hook]) for data in (early, late))
+    torch.testing.assert_close(one[:, :4], other[:, :4], rtol=0, atol=1e-12)
+    assert (one[:, 4:] - other[:, 4:]).abs().max() > 1e-6
+
+
 @everywhere
 def test_gradients_reach_every_parameter_and_are_finite(switches):
     model = build(switches)
@@ -150,6 +169,20 @@ def test_stopping_and_starting_at_a_layer_gives_the_same_output(switches):
     data = prompt(model)
     middle = model(data, stop_at_layer=1)
     torch.testing.assert_close(model(middle, start_at_layer=1), model(data), rtol=0, atol=1e-12)
+
+
+def test_a_predicate_that_matches_no_hook_is_refused():
+    model = build({})
+    with pytest.raises(InputError, match="must match a hook"):
+        model.run_with_hooks(prompt(model), fwd_hooks=[(lambda name: "typo" in name, lambda t, hook: t)])
+    with pytest.raises(InputError, match="must match a hook"):
+        model.add_hook(lambda name: "typo" in name, lambda t, hook: t)
+
+
+def test_a_hook_that_did_not_run_is_not_silently_missing_from_the_cache():
+    model = build({})
+    with pytest.raises(InputError, match="must fire to be cached"):
+        model.run_with_cache(prompt(model), stop_at_layer=1, names_filter=["blocks.1.hook_resid_pre"])
 
 
 @pytest.mark.parametrize("call", ["run_with_cache", "run_with_hooks", "add_hook", "hooks"])

@@ -294,6 +294,11 @@ def test_encoding_is_what_each_layout_says():
     [
         (lambda: build({})(torch.zeros(2, 6, 9, dtype=torch.float64)), "prompt must be vectors"),
         (lambda: build({})(torch.zeros(2, 6, dtype=torch.long)), "prompt must be vectors"),
+        (lambda: build({})(prompt(build({})).float()), r"of torch.float64; got torch.float32"),
+        (lambda: build({})(torch.zeros(2, 6, 9).double(), start_at_layer=1), r"vectors \[batch pos 8\]"),
+        (lambda: build({})(prompt(build({})), stop_at_layer=9), "stop_at_layer must be a layer of 2; got 9"),
+        (lambda: build({})(prompt(build({})), start_at_layer=-3), "start_at_layer must be a layer of 2; got -3"),
+        (lambda: TransformerConfig(d_model=6, n_heads=2, positions="rotary"), "d_head must be even with rotary"),
         (lambda: build({})(torch.zeros(2, 7, 3, dtype=torch.float64)), "at most 6 positions; got 7"),
         (lambda: build({"input": "tokens", "output": "logits"})(torch.zeros(2, 6)), "prompt must be token ids"),
         (lambda: Transformer(TransformerConfig(n_context=3)), "d_input must be given"),

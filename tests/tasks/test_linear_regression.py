@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from workbench import baselines
 from workbench.errors import InputError
 from workbench.tasks import LinearRegression
 
@@ -96,8 +97,23 @@ def test_the_zero_predictor_errs_by_d():
     assert (batch.ys.square().mean() / 6).item() == pytest.approx(1.0, rel=0.03)
 
 
-def test_the_bayes_ridge_is_the_ratio_of_variances():
-    assert LinearRegression(noise_std=0.5, w_scale=2.0).least_squares_ridge() == pytest.approx(1 / 16)
+@pytest.mark.parametrize("weights", ["gaussian", "sparse", "pool"])
+def test_no_other_ridge_errs_less_than_the_yardstick(weights):
+    task = LinearRegression(d_input=8, n_context=12, noise_std=1.0, w_scale=1.5, weights=weights, n_pool=512)
+    batch = task.prompts(0, "ridge", 0, 8192)
+    best = task.least_squares_ridge()
+
+    def error(ridge: float) -> float:
+        predictions = baselines.predict("ridge", batch.xs, batch.ys, ridge=ridge)
+        return ((predictions - batch.ys) ** 2).mean().item()
+
+    assert error(best) < min(error(best / 2), error(best * 2))
+
+
+def test_bayes_is_a_ridge_for_gaussian_weights_alone():
+    assert LinearRegression(noise_std=0.5, w_scale=2.0).bayes_ridge() == pytest.approx(1 / 16)
+    assert LinearRegression(noise_std=0.5, weights="sparse").bayes_ridge() is None
+    assert LinearRegression(noise_std=0.5, weights="pool").bayes_ridge() is None
 
 
 @pytest.mark.parametrize(

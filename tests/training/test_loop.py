@@ -105,6 +105,9 @@ class Counting(Task):
     def least_squares_ridge(self) -> None:
         return None
 
+    def bayes_ridge(self) -> None:
+        return None
+
 
 def test_batches_of_tokens_train_too():
     model_config = TransformerConfig(n_layers=1, d_model=16, n_heads=2)

@@ -1,7 +1,7 @@
 """Layers against reference algorithms: pure functions on predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
 from workbench.agreement.references import RIDGES, Family, References
-from workbench.agreement.similarity import residual_directions, sim_e_by_prompt
-from workbench.agreement.trend import Trend, fit_trend, rate_of_shape
+from workbench.agreement.similarity import sim_e_by_prompt
+from workbench.agreement.trend import Trend, fit_trend
 from workbench.agreement.verdict import weigh
 from workbench.metrics import bootstrap_weights, interval
 
@@ -70,14 +70,15 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
 
 def _sits_on(anchors: dict[str, float], *, idle: bool) -> str | None:
     """The anchor that a layer cannot be told from, ``output`` for one that changes nothing any more, or None."""
-    near = next((name for name in ("zero", "ols") if anchors[name] >= ANCHORED), None)
+    near = next((name for name in ("zero", "ols", "bayes") if anchors.get(name, 0.0) >= ANCHORED), None)
     return near or ("output" if idle else None)
 
 
 def _idle(layers: LayerPredictions) -> list[bool]:
-    """Whether the layer before already predicts what the last layer does: then this one adds no iteration."""
+    """Whether nothing changes any more from the layer before on: then this one adds no iteration."""
     to_last = sim_e_by_prompt(layers.trained, layers.trained[-1:], layers.ys)[:, 0].nanmean(-1)
-    return [False, *(to_last[:-1] >= ANCHORED).tolist()]
+    settled = (to_last >= ANCHORED).flip(0).cumprod(0).flip(0).bool()  # this layer and all after it
+    return [False, *settled[:-1].tolist()]
 
 
 def _anchors(layers: LayerPredictions, known: References) -> tuple[dict[str, list[float]], list[float]]:
@@ -138,20 +139,32 @@ class _Comparison:
         )
 
     def trend(self, layers: Sequence[LayerAgreement], name: str) -> Trend:
-        """Trend of the best step over the informative layers, with the bootstrap interval of its rate."""
-        kept = [la.layer for la in layers if la.at_anchor is None and la.families[name].best_step > 0]
-        trend = fit_trend(kept, [layers[i].families[name].best_step for i in kept])
-        if trend.shape == "none":
-            return trend
+        """Trend of the best step over the longest run of layers where it says something.
+
+        A layer on an anchor says nothing, nor does one that matches no step at all, or the converged algorithm:
+        there more steps would match as well.
+        """
+        between = range(1, len(self.steps) - 1)
+        kept = _longest_run([la.layer for la in layers if la.at_anchor is None and int(self.best[la.layer]) in between])
         steps = np.asarray(self.steps)
         resampled = steps[self.resampled[:, kept].nan_to_num(-torch.inf).argmax(-1).numpy()]
-        rates = rate_of_shape(trend.shape, kept, np.maximum(resampled, 1))
-        ends = interval(torch.from_numpy(rates))
-        return replace(trend, rate_ci=(ends.low, ends.high))
+        return fit_trend(kept, [layers[i].families[name].best_step for i in kept], np.maximum(resampled, 1))
+
+
+def _longest_run(layers: Sequence[int]) -> list[int]:
+    """The longest run of consecutive numbers, the later one of two."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return max(reversed(runs), key=len, default=[])
 
 
 def _shifted(predictions: Tensor, references: Tensor, ys: Tensor) -> Float[Tensor, "layer step"]:
-    """SimE where the algorithm ran on the next prompt: each keeps its own labels."""
-    ours = residual_directions(predictions, ys)
-    theirs = residual_directions(references, ys).roll(1, dims=1)
-    return torch.einsum("lpt,spt->lsp", ours, theirs).nanmean(-1)
+    """SimE with an algorithm that saw another prompt: its predictions there, against the labels here.
+
+    Not zero: both err by the part of y that neither knows.
+    """
+    return sim_e_by_prompt(predictions, references.roll(1, dims=1), ys).nanmean(-1)

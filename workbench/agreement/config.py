@@ -1,6 +1,6 @@
 """The settings of an agreement study. Imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
@@ -64,9 +64,6 @@ class AgreementConfig:
         )
 
     def options(self, algorithm: str) -> dict[str, Any]:
-        """The keyword options of a reference algorithm under these settings."""
-        if algorithm == "gd":
-            return {"step_size": self.gd_step_size, "relative_step_size": self.gd_relative_step_size}
-        if algorithm == "newton":
-            return {"alpha": self.newton_alpha, "norm": self.newton_norm}
-        return {}
+        """The keyword options of a reference algorithm under these settings: the fields that start with its name."""
+        own = f"{algorithm}_"
+        return {f.name.removeprefix(own): getattr(self, f.name) for f in fields(self) if f.name.startswith(own)}

@@ -14,6 +14,7 @@ from workbench.agreement.config import AgreementConfig
 from workbench.agreement.read_outs import NormalEquations, ReadOuts, fit, total
 from workbench.agreement.record import Reading
 from workbench.agreement.references import references
+from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.metrics import error_by_context
@@ -67,10 +68,12 @@ def study(
         InputError: If the task is no regression, or the scored positions are not in the prompt.
     """
     batch = _regression_prompts(task, config.seed, "agreement", config.n_prompts)
+    if not model.plan.causal:
+        raise InputError("agreement needs a causal model, trained at every prefix; this one knows the last query only.")
     scored = _scored(batch, config)
     tell = tell or _tell_nobody
     tell("running the reference algorithms at every prefix")
-    known = references(batch, scored, task.least_squares_ridge() or 0.0, config)
+    known = references(batch, scored, task.bayes_ridge(), config)
     tell("fitting and scoring the read-outs of every layer")
     trained = _read_layers(model, task, batch, config)
     tell("doing the same with the untrained model")
@@ -86,9 +89,10 @@ def study(
         )
         for name, (found, ridges) in trained.items()
     }
-    reference_predictions = {name: baselines.predict(name, batch.xs, batch.ys) for name in ("zero", "averaging", "ols")}
-    if bayes := task.least_squares_ridge():
-        reference_predictions["ridge"] = baselines.predict("ridge", batch.xs, batch.ys, ridge=bayes)
+    prefixes = Prefixes.of(batch.xs, batch.ys)
+    reference_predictions = {name: baselines.predict(name, prefixes) for name in ("zero", "averaging", "ols")}
+    if ridge := task.least_squares_ridge():
+        reference_predictions["ridge"] = baselines.predict("ridge", prefixes, ridge=ridge)
     conventions = {name: dict(family.options) for name, family in known.families.items()}
     conventions["gd_1"] = {"relative_step_size": known.one_step_size}
     return Study(

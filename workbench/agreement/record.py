@@ -18,7 +18,7 @@ class FamilyAgreement:
         best_sim_e: SimE there.
         ci: 95% bootstrap interval over prompts of SimE at the best step.
         best_step_ci: 95% bootstrap interval over prompts of the best step.
-        chance: SimE at the best step with the algorithm run on other prompts.
+        chance: SimE at the best step with what the algorithm predicts on another prompt, against the labels here.
         untrained: SimE at the best step of the same layer of the untrained model, read out the same way.
     """
 
@@ -43,8 +43,8 @@ class LayerAgreement:
         best_ridge: Ridge strength behind the ridge anchor: the one nearest to this layer.
         readout_ridge: Ridge strength of the read-out itself, relative to the mean diagonal of its Gram matrix.
         families: Agreement with each iterative algorithm, by registry name.
-        at_anchor: ``zero`` or ``ols`` if the layer cannot be told from it, ``output`` if the layer before predicts
-            already what the last layer does, or None: then it is informative.
+        at_anchor: ``zero``, ``ols`` or ``bayes`` if the layer cannot be told from it, ``output`` if from the layer
+            before on nothing changes any more, or None: then it is informative.
     """
 
     layer: int

@@ -51,13 +51,13 @@ class References:
     one_step_size: float
 
 
-def references(batch: RegressionBatch, scored: slice, bayes_ridge: float, config: AgreementConfig) -> References:
+def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None, config: AgreementConfig) -> References:
     """All reference predictions at the scored context positions.
 
     Args:
         batch: Scored prompts.
         scored: Context positions.
-        bayes_ridge: Ridge strength of the Bayes predictor; 0 where it is least squares.
+        bayes_ridge: Ridge strength of the Bayes predictor; 0 where it is least squares, None for no ridge.
         config: Conventions.
     """
     prefixes = Prefixes.of(batch.xs, batch.ys)
@@ -65,7 +65,7 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float, config
     size, one_step = _tuned_step(prefixes, ys, scored)
     anchors = {name: baselines.predict(name, prefixes)[:, scored] for name in ("zero", "ols")}
     anchors["gd_1"] = one_step
-    if bayes_ridge > 0:
+    if bayes_ridge:
         anchors["bayes"] = baselines.predict("ridge", prefixes, ridge=bayes_ridge)[:, scored]
     families = {name: _family(name, prefixes, ys, scored, config) for name in BASELINES if BASELINES[name].iterative}
     ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])

@@ -14,8 +14,9 @@ def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdi
     """Name the algorithm whose best-matching step rises linearly while another's grows geometrically.
 
     The level of SimE names nothing: Newton and gradient descent match each other to .98 at suitable steps, and
-    conjugate gradient matches trained models as well as Newton does. It only decides between algorithms that both
-    rise linearly, when one of them leads by `_LEVEL_MARGIN`. A verdict needs three informative layers.
+    conjugate gradient matches trained models as well as Newton does. It decides between algorithms that both rise
+    linearly, when one of them leads by `_LEVEL_MARGIN`, and against all of them, when ridge of the nearest strength
+    or the Bayes predictor leads by as much. A verdict needs three informative layers.
 
     Source:
         The argument of Fu et al. 2024, arXiv:2310.17086, section 4.2, with its silent steps spelled out.
@@ -33,30 +34,62 @@ def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdi
     linear = sorted((n for n, t in trend.items() if t.shape == "linear"), key=levels.__getitem__, reverse=True)
     geometric = [name for name, t in trend.items() if t.shape == "geometric"]
     tied = [name for name in linear if levels[linear[0]] - levels[name] < _LEVEL_MARGIN]
+    rivals = _anchor_levels(informative)
+    evidence.append(_tell_rivals(rivals))
+    ahead = [name for name in rivals if linear and rivals[name] - levels[linear[0]] >= _LEVEL_MARGIN]
+    if ahead:
+        told = " and ".join(f"{_anchor(name)} (mean SimE {rivals[name]:.3f})" for name in ahead)
+        sentence = (
+            f"No verdict: {told} without any iteration matches the layers better than {_label(linear[0])} "
+            f"({levels[linear[0]]:.3f})."
+        )
+        return Verdict(None, True, sentence, tuple(evidence))
     if len(tied) != 1 or not geometric:
         rising = ", ".join(f"{_label(n)} {trend[n].shape}" for n in trend)
         sentence = f"No verdict: the best-matching steps do not single out one algorithm ({rising})."
         return Verdict(None, True, sentence, tuple(evidence))
     evidence += [_tell_runner_up(linear[0], other, levels) for other in linear[1:]]
-    return Verdict(linear[0], False, _sentence(linear[0], geometric, trend, levels), tuple(evidence))
+    return Verdict(linear[0], False, _sentence(linear[0], geometric, trend, levels, rivals), tuple(evidence))
 
 
-def _sentence(name: str, geometric: Sequence[str], trend: Mapping[str, Trend], levels: Mapping[str, float]) -> str:
+def _sentence(
+    name: str,
+    geometric: Sequence[str],
+    trend: Mapping[str, Trend],
+    levels: Mapping[str, float],
+    rivals: Mapping[str, float],
+) -> str:
     """What was seen, what the level cannot tell apart, and which measurement would."""
     t = trend[name]
     first, last = t.layers or (0, 0)
-    slower = " and ".join(f"{_label(o)} would need {trend[o].rate:.1f} times the steps" for o in geometric)
-    near = [f"{_label(o)} {levels[o]:.3f}" for o in geometric if abs(levels[o] - levels[name]) < _LEVEL_MARGIN]
+    slower = " and ".join(f"that of {_label(o)} grows {trend[o].rate:.1f} times a layer" for o in geometric)
     seen = (
-        f"From layer {first} to {last} each layer adds about {t.rate:.1f} steps of {_label(name)}, where {slower} of "
-        "the layer before."
+        f"From layer {first} to {last} the best-matching step of {_label(name)} rises by about {t.rate:.1f} a layer, "
+        f"while {slower}."
     )
+    near = [f"{_label(o)} {levels[o]:.3f}" for o in geometric if levels[o] > levels[name] - _LEVEL_MARGIN]
+    near += [f"{_anchor(o)} {rivals[o]:.3f}" for o in rivals if rivals[o] > levels[name] - _LEVEL_MARGIN]
     if not near:
         return seen
     return (
-        f"{seen} The level of agreement cannot tell them apart (mean SimE: {_label(name)} {levels[name]:.3f}, "
+        f"{seen} The level of agreement does not tell them apart (mean SimE: {_label(name)} {levels[name]:.3f}, "
         f"{', '.join(near)}); the spectral filter of each layer would."
     )
+
+
+def _anchor_levels(layers: Sequence[LayerAgreement]) -> dict[str, float]:
+    """Mean SimE over layers of the anchors that could stand for a whole layer sequence without iterating."""
+    names = [name for name in ("ridge", "bayes") if name in layers[0].anchors]
+    return {name: sum(layer.anchors[name] for layer in layers) / len(layers) for name in names}
+
+
+def _tell_rivals(rivals: Mapping[str, float]) -> str:
+    told = ", ".join(f"{_anchor(name)} {level:.3f}" for name, level in rivals.items())
+    return f"Mean SimE of anchors there: {told}."
+
+
+def _anchor(name: str) -> str:
+    return {"ridge": "ridge of the nearest strength", "bayes": "the Bayes predictor"}[name]
 
 
 def _levels(layers: Sequence[LayerAgreement]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 Prediction i uses the examples 0 to i - 1 and x_i. Everything is float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ def weights(
         if steps is not None:
             raise InputError(f"steps must be left out for {name!r}, which does not iterate; got {steps!r}.")
         return baseline.weights(prefixes, **options)[0]
-    return baseline.weights(prefixes, _checked_steps(name, steps), **options)
+    return baseline.weights(prefixes, _checked_steps(name, steps).to(prefixes.xs.device), **options)
 
 
 def predict(
@@ -91,7 +91,7 @@ def _checked_prefixes(xs: Tensor, ys: Tensor | None) -> Prefixes:
 
 
 def _checked_steps(name: str, steps: Sequence[int] | None) -> Tensor:
-    listed = [] if steps is None else [int(step) for step in steps]
+    listed = list(steps) if isinstance(steps, Iterable) else []
     holds = bool(listed) and all(is_count(step, 0) for step in listed)
     refuse_faults([must("steps", f"be numbers of steps of at least 0 for {name!r}", steps, holds)])
     return torch.tensor(listed)

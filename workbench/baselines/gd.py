@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.baselines.record import Baseline, Prefixes, Weights, powers
+from workbench.baselines.record import Baseline, Prefixes, Weights, one_minus_power
 from workbench.errors import must, refuse_faults
 
 
@@ -34,7 +34,7 @@ def weights(
     """
     eta = _step_sizes(prefixes, step_size, relative_step_size, gradient)[..., None]
     values = prefixes.eigenvalues
-    gain = powers(eta * values, steps.to(values.dtype))
+    gain = one_minus_power(eta * values, steps.to(values.dtype))
     return prefixes.filtered(torch.where(values > 0, gain / values, 0.0))
 
 
@@ -44,7 +44,12 @@ def _step_sizes(
     if step_size is None:
         refuse_faults([must("relative_step_size", "be greater than 0", relative, relative > 0)])
         return torch.where(prefixes.largest > 0, relative / prefixes.largest, 0.0)
-    refuse_faults([must("step_size", "be greater than 0", step_size, step_size > 0)])
+    refuse_faults(
+        [
+            must("step_size", "be greater than 0", step_size, step_size > 0),
+            must("gradient", "be 'sum' or 'mean'", gradient, gradient in ("sum", "mean")),
+        ]
+    )
     eta = torch.full_like(prefixes.largest, step_size)
     return eta / prefixes.counts.clamp(min=1) if gradient == "mean" else eta
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.baselines.record import Baseline, Prefixes, Weights, powers
+from workbench.baselines.record import Baseline, Prefixes, Weights, one_minus_power
 from workbench.errors import must, refuse_faults
 
 
@@ -29,10 +29,15 @@ def weights(
     Raises:
         InputError: If ``alpha`` is not greater than 0.
     """
-    refuse_faults([must("alpha", "be greater than 0", alpha, alpha > 0)])
+    refuse_faults(
+        [
+            must("alpha", "be greater than 0", alpha, alpha > 0),
+            must("norm", "be 'spectral' or 'frobenius'", norm, norm in ("spectral", "frobenius")),
+        ]
+    )
     values = prefixes.eigenvalues
     squared = values**2 * (alpha / _norm_of_square(values, norm))[..., None]
-    gain = powers(squared, 2.0 ** steps.to(values.dtype))
+    gain = one_minus_power(squared, 2.0 ** steps.to(values.dtype))
     return prefixes.filtered(torch.where(values > 0, gain / values, 0.0))
 
 

@@ -134,14 +134,9 @@ class Baseline:
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def powers(base: Tensor, exponents: Float[Tensor, " step"]) -> Float[Tensor, "step ..."]:
-    """1 - base^n for whole n, accurate where base is near 1; ``base`` is given as its distance from 1.
-
-    Args:
-        base: 1 minus the base.
-        exponents: Whole numbers n of at least 0.
-    """
-    n = exponents.reshape(-1, *[1] * base.ndim)
-    shrinking = base < 1
-    smooth = -torch.expm1(n * torch.log1p(-torch.where(shrinking, base, 0.0)))
-    return torch.where(shrinking, smooth, 1 - torch.pow(1 - base, n))
+def one_minus_power(distance: Tensor, exponents: Float[Tensor, " step"]) -> Float[Tensor, "step ..."]:
+    """1 - (1 - distance)^n for whole n of at least 0, accurate where the distance is small."""
+    n = exponents.reshape(-1, *[1] * distance.ndim)
+    shrinking = distance < 1
+    smooth = -torch.expm1(n * torch.log1p(-torch.where(shrinking, distance, 0.0)))
+    return torch.where(shrinking, smooth, 1 - torch.pow(1 - distance, n))

@@ -1,6 +1,7 @@
 """Check claims on runs, and read what was found."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def measure_all(run: Run) -> list[dict[str, Any]]:
 
 def measured_on(run: Run) -> list[dict[str, Any]]:
     """The kept records of a run."""
-    return run.folder.results(_ANALYSIS)
+    return [{**record, "run": run.folder.name} for record in run.folder.results(_ANALYSIS)]
 
 
 def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
@@ -59,12 +60,14 @@ def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
 def _newest(root: Path) -> Mapping[str, dict[str, Any]]:
     """The newest readable record of each claim, by claim id."""
     newest: dict[str, dict[str, Any]] = {}
-    folders = [RunFolder(root / name) for name in run_names(root)]
-    for folder in sorted(folders, key=lambda f: f.path.stat().st_mtime):
+    found: list[dict[str, Any]] = []
+    for name in run_names(root):
         try:
-            newest.update({record["id"]: record for record in folder.results(_ANALYSIS)})
+            found += measured_on(Run(RunFolder(root / name)))
         except InputError:
             continue  # a damaged result is told by the commands that read its run
+    for record in sorted(found, key=lambda r: r["measured_at"]):
+        newest[record["id"]] = record
     return newest
 
 
@@ -83,4 +86,5 @@ def _record(claim: Claim, found: Measurement | None, run: str | None, checkpoint
         "evidence": [] if found is None else list(found.evidence),
         "run": run,
         "checkpoint": checkpoint,
+        "measured_at": None if found is None else datetime.now(UTC).isoformat(timespec="milliseconds"),
     }

@@ -36,6 +36,10 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.analyses import agree
 
     record = agree(opened, given.settings, given.step, tell=stage_notes(opened.folder.name))
+    if given.step is None and given.settings == AgreementConfig():
+        from workbench.claims.measure import measure_all
+
+        measure_all(opened)  # what `mesascope claims` shows
     if given.json:
         print_json(record)
     else:
@@ -57,6 +61,11 @@ def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> N
         ["layer", "error/d", *families, *anchors, "sits on"],
         [_row(layer, families, anchors) for layer in reading["layers"]],
     )
+    print_table(
+        "Controls: SimE at the same step with the algorithm run on another prompt | of the untrained model's layer",
+        ["layer", *families],
+        [_control_row(layer, families) for layer in reading["layers"]],
+    )
     rows = [_trend_row(name, trend) for name, trend in reading["trend"].items()]
     print_table(
         "Trend of the best step over layers that sit on no anchor",
@@ -69,12 +78,21 @@ def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> N
 
 
 def _row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> list[str]:
-    cells = [str(layer["layer"]) if layer["layer"] else "0 emb", number(layer["error"], 4)]
+    cells = [_layer_name(layer), number(layer["error"], 4)]
     for name in families:
         f = layer["families"][name]
         cells.append(f"{f['best_step']:>4}  {number(f['best_sim_e'])} ±{half_width(f['ci'])}")
     cells += [number(layer["anchors"][name]) for name in anchors]
     return [*cells, layer["at_anchor"] or ""]
+
+
+def _control_row(layer: Mapping[str, Any], families: Sequence[str]) -> list[str]:
+    cells = [layer["families"][name] for name in families]
+    return [_layer_name(layer), *(f"{number(f['chance'])} | {number(f['untrained'])}" for f in cells)]
+
+
+def _layer_name(layer: Mapping[str, Any]) -> str:
+    return str(layer["layer"]) if layer["layer"] else "0 emb"
 
 
 def half_width(ci: Sequence[float | None]) -> str:

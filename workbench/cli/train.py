@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     task = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if {"-h", "--help"} & set(arguments) or task is None:
         return _help_or_resume(arguments, task)
-    from workbench.runs import run_path
+    from workbench.runs import new_run_path
     from workbench.training.config import preset_config
 
     base = _base(arguments)
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     if given.resume is not None:
         raise InputError("--resume must stand without a TASK; the run knows its task.")
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
-    folder = create_run(resolved, run_path(given.out or _name(resolved), given.runs))
+    folder = create_run(resolved, new_run_path(_name(resolved) if given.out is None else given.out, given.runs))
     return report_training(folder, as_json=given.json)
 
 
@@ -119,11 +119,10 @@ def create_run(config: "RunConfig", path: Path) -> "RunFolder":
     """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
     from workbench.environment import environment
     from workbench.runs import RunFolder
-    from workbench.training.loop import build_model, check_device
+    from workbench.training.loop import check_trainable, sensible_threads
 
-    check_device(config.train.device)
-    build_model(config)
-    return RunFolder.create(path, config.to_data(), environment(config.train.seed))
+    check_trainable(config)
+    return RunFolder.create(path, config.to_data(), environment(config.train.seed, sensible_threads(config)))
 
 
 def report_training(folder: "RunFolder", *, as_json: bool) -> int:

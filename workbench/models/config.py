@@ -91,6 +91,12 @@ class TransformerConfig:
                     for value in [getattr(self, name)]
                 ),
                 must(
+                    "d_head",
+                    "be even with rotary positions",
+                    self.d_head,
+                    self.positions != "rotary" or not is_count(self.n_heads) or self.head_width % 2 == 0,
+                ),
+                must(
                     "query_in_keys",
                     "be true unless layout is 'pairs'",
                     self.query_in_keys,

@@ -112,8 +112,13 @@ class Transformer(HookedRootModule):
         Raises:
             InputError: If the prompt has the wrong rank or width, or is longer than the model.
         """
+        for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
+            if layer is not None and not -self.config.n_layers <= layer <= self.config.n_layers:
+                raise InputError(f"{name} must be a layer of {self.config.n_layers}; got {layer}.")
         first = 0 if start_at_layer is None else start_at_layer
-        stream = self._embedded(prompt) if start_at_layer is None else prompt
+        stream = (
+            self._embedded(prompt) if start_at_layer is None else self._checked_vectors(prompt, self.config.d_model)
+        )
         n_positions = self._checked_length(stream)
         positions = self.position_ids[:n_positions]
         visible = self.visible[:n_positions, :n_positions]
@@ -141,11 +146,16 @@ class Transformer(HookedRootModule):
                     f"prompt must be token ids [batch pos]; got {prompt.dtype} of shape {tuple(prompt.shape)}."
                 )
             return
-        width = self.embed.in_features
-        if prompt.ndim != 3 or prompt.shape[-1] != width:
+        self._checked_vectors(prompt, cast(nn.Linear, self.embed).in_features)
+
+    def _checked_vectors(self, vectors: Tensor, width: int) -> Tensor:
+        dtype = self.unembed.weight.dtype
+        if vectors.ndim != 3 or vectors.shape[-1] != width or vectors.dtype != dtype:
             raise InputError(
-                f"prompt must be vectors [batch pos {width}]; got shape {tuple(prompt.shape)}. Use model.encode."
+                f"prompt must be vectors [batch pos {width}] of {dtype}; got {vectors.dtype} of shape "
+                f"{tuple(vectors.shape)}. Use model.encode on a batch of that type."
             )
+        return vectors
 
     def _checked_length(self, stream: Tensor) -> int:
         n_positions = stream.shape[1]
@@ -201,6 +211,9 @@ class Transformer(HookedRootModule):
         """
         names_filter = self._checked_filter(names_filter)
         output, cache = super().run_with_cache(*args, names_filter=names_filter, **kwargs)
+        silent = [name for name in names_filter or () if name not in cache]
+        if silent:
+            raise InputError(f"hook {silent[0]!r} must fire to be cached; it is outside the layers that ran.")
         return output, ActivationCache(cache, self, has_batch_dim=not kwargs.get("remove_batch_dim", False))
 
     def _checked_filter(self, names_filter: Any) -> Any:
@@ -217,8 +230,11 @@ class Transformer(HookedRootModule):
             raise InputError(f"names_filter must let a hook through; got none of {', '.join(self.hook_dict)}.")
         return names
 
-    def _check_hook(self, name: str) -> None:
-        if name not in self.hook_dict:
+    def _check_hook(self, name: str | Callable[[str], bool]) -> None:
+        if callable(name):
+            if not any(map(name, self.hook_dict)):
+                raise InputError(f"the predicate must match a hook; it matches none of {', '.join(self.hook_dict)}.")
+        elif name not in self.hook_dict:
             raise InputError(unknown("hook", name, self.hook_dict))
 
     @contextmanager
@@ -235,8 +251,7 @@ class Transformer(HookedRootModule):
             InputError: If a hook name is unknown.
         """
         for name, _ in [*fwd_hooks, *bwd_hooks]:
-            if isinstance(name, str):
-                self._check_hook(name)
+            self._check_hook(name)
         with super().hooks(list(fwd_hooks), list(bwd_hooks), reset_hooks_end, clear_contexts):
             yield self
 
@@ -246,8 +261,7 @@ class Transformer(HookedRootModule):
         Raises:
             InputError: If the hook name is unknown.
         """
-        if isinstance(name, str):
-            self._check_hook(name)
+        self._check_hook(name)
         super().add_hook(name, *args, **kwargs)
 
     # TransformerLens's model protocol: what ActivationCache, patching and FactoredMatrix tools ask for

@@ -130,8 +130,13 @@ class LinearRegression(Task):
         return {"input": "continuous", "output": "scalar", "d_input": self.d_input, "n_context": self.n_context}
 
     def least_squares_ridge(self) -> float:
-        """sigma^2 / tau^2: the Bayes ridge for Gaussian w, min-norm least squares without noise."""
-        return (self.noise_std / self.w_scale) ** 2
+        """Noise variance over the variance of a coordinate of w: no other ridge errs less on average."""
+        kept = self.n_nonzero / self.d_input if self.weights == "sparse" else 1.0
+        return self.noise_std * self.noise_std / (self.w_scale * self.w_scale * kept)
+
+    def bayes_ridge(self) -> float | None:
+        """The same for Gaussian w, where the posterior mean is a ridge; None for sparse w and a pool."""
+        return self.least_squares_ridge() if self.weights == "gaussian" else None
 
     def sample(
         self, n_batch: int, generator: torch.Generator, *, d_active: int | Tensor | None = None

@@ -47,6 +47,10 @@ class Task(ABC):
     def least_squares_ridge(self) -> float | None:
         """Ridge strength on the sum loss whose predictions are the yardstick of training, or None."""
 
+    @abstractmethod
+    def bayes_ridge(self) -> float | None:
+        """Ridge strength on the sum loss whose predictions are those of Bayes, or None if no ridge's are."""
+
     def prompts(self, seed: int, stream: str, first: int, n: int, *, d_active: int | Tensor | None = None) -> Batch:
         """The prompts numbered ``first`` to ``first + n - 1`` of a named stream.
 

@@ -141,6 +141,8 @@ class RunConfig:
             for start in [getattr(train, name)]
             if start is not None
         ]
+        if train.n_start is not None and not self.model.causal:
+            faults.append("train.n_start must be left out without causal mask, which scores the last example only")
         with gathering(faults):
             model = self.model.shaped(shape)
             faults.append(_length_fault(model))

@@ -50,6 +50,24 @@ class TrainingFailed(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
+def check_trainable(config: RunConfig) -> None:
+    """Refuse a run that could not take its first step: the device, the model, the prompts, the loss.
+
+    Raises:
+        InputError: With what is wrong.
+    """
+    check_device(config.train.device)
+    model = build_model(config)
+    batch = config.task.prompts(config.train.seed, "train", 0, 1)
+    with torch.no_grad():
+        loss = mean_loss(model, batch.to(config.train.device, getattr(torch, config.train.precision)))
+    if not math.isfinite(loss.item()):
+        raise InputError(
+            f"the first loss must be finite; got {loss.item()}. Lower the task's scales or model.init_std, or use "
+            "train.precision float64."
+        )
+
+
 def _ignore(progress: Progress) -> None:  # a listener that does not listen
     pass
 
@@ -68,7 +86,7 @@ def check_device(device: str) -> None:
         InputError: If torch does not know it or the machine lacks it.
     """
     try:
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -97,7 +115,8 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
     run.claim()
     try:
         run.sweep()
-        with cpu_threads(sensible_threads(config)), _stop_signals() as stop:
+        n_threads = run.env().get("n_threads") or sensible_threads(config)  # a resumed run keeps its number
+        with cpu_threads(n_threads), _stop_signals() as stop:
             return _train(run, config, stop, report or _ignore)
     except BaseException as error:
         with suppress(OSError):  # a full disk: the status stays "running", which reads "killed" from now on

@@ -41,17 +41,18 @@ class AttentionKind:
 def softmax(scores: Scores, visible: Visible) -> Scores:
     """Softmax over the visible keys; all zero where a query sees none."""
     sees_any = visible.any(-1, keepdim=True)
-    return torch.where(sees_any, scores, 0.0).softmax(-1) * sees_any
+    hidden = scores.masked_fill(~visible, -math.inf)  # again: a hook may have put something there
+    return torch.where(sees_any, hidden, 0.0).softmax(-1) * sees_any
 
 
 def linear(scores: Scores, visible: Visible) -> Scores:
     """Scores divided by the number of visible keys: not a distribution, may be negative."""
-    return scores / visible.sum(-1, keepdim=True).clamp(min=1)
+    return scores.masked_fill(~visible, 0.0) / visible.sum(-1, keepdim=True).clamp(min=1)
 
 
 def relu(scores: Scores, visible: Visible) -> Scores:
     """Positive parts of the scores divided by the number of visible keys."""
-    return F.relu(scores) / visible.sum(-1, keepdim=True).clamp(min=1)
+    return F.relu(scores).masked_fill(~visible, 0.0) / visible.sum(-1, keepdim=True).clamp(min=1)
 
 
 ATTENTIONS = by_name(
