@@ -24,7 +24,7 @@ def main(run: Path, folder: Path) -> None:
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = browser.new_page(viewport={"width": 1440, "height": 1080})
         page.goto(f"http://127.0.0.1:{server.server_port}/agreement?run={run.name}")
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(1500)
