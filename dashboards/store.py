@@ -13,7 +13,8 @@ from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.analyses import AGREEMENT
 from workbench.errors import InputError
 from workbench.files import read_json
-from workbench.runs import NAME, RunFolder, Status, has_traces, run_inside
+from workbench.run_names import NAME
+from workbench.runs import RunFolder, Status, has_traces, run_inside
 from workbench.tasks import TASKS
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema

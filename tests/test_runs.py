@@ -26,7 +26,8 @@ from workbench.configs import gathering
 from workbench.errors import InputError
 from workbench.files import TEMPORARY, aside, read_json, write_json
 from workbench.opened import open_run
-from workbench.runs import RunFolder, check_name, result_key, run_inside, run_names, run_path
+from workbench.run_names import check_name, run_path
+from workbench.runs import RunFolder, result_key, run_inside, run_names
 from workbench.training.loop import train
 
 STEPS = [0, 4, 8, 12]

@@ -5,7 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.runs import RunFolder, run_path
+from workbench.run_names import run_path
+from workbench.runs import RunFolder
 
 if TYPE_CHECKING:
     from workbench.models.transformer import Transformer

@@ -10,15 +10,13 @@ results/<analysis>/<key>.{json,safetensors}
 report.html
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -39,11 +37,12 @@ from workbench.files import (
     write_bytes,
     write_json,
 )
+from workbench.processes import alive, locked
+from workbench.run_names import NAME, check_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _STEP = re.compile(r"step-(\d{8,})\Z")
 _CONFIG, _STATUS, _METRICS = "config.json", "status.json", "metrics.jsonl"
 _TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
@@ -180,7 +179,7 @@ class RunFolder:
         if not (self.status_path).exists():
             return Status("new", 0, 0, 0.0)
         status = from_data(Status, read_json(self.status_path), str(self.status_path))
-        if status.state == "running" and not _alive(status.pid, status.pid_started):
+        if status.state == "running" and not alive(status.pid, status.pid_started):
             return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
         return status
 
@@ -192,7 +191,7 @@ class RunFolder:
         """
         me = psutil.Process()
         mine = json.dumps({"pid": me.pid, "pid_started": me.create_time()}).encode()
-        with _locked(self.path):
+        with locked(self.path):
             holder = self._holder()
             if holder is not None:
                 raise InputError(f"run {self.name!r} is being trained by process {holder}. Wait for it or stop it.")
@@ -201,10 +200,10 @@ class RunFolder:
     def _holder(self) -> int | None:
         try:
             claim = json.loads((self.path / "claim.json").read_bytes())
-            alive = _alive(claim["pid"], claim["pid_started"])
+            lives = alive(claim["pid"], claim["pid_started"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return claim["pid"] if alive else None
+        return claim["pid"] if lives else None
 
     def release(self) -> None:
         """Give the run back."""
@@ -411,21 +410,6 @@ def result_key(parts: Mapping[str, Any]) -> str:
     return digest(parts)[:16]
 
 
-def check_name(name: str) -> str:
-    """The name itself if it can be a run's.
-
-    Raises:
-        InputError: If not.
-    """
-    if not NAME.match(name):
-        shown = name if len(name) <= 40 else name[:40] + "..."
-        raise InputError(
-            f"a run name must be up to 100 letters, digits, '.', '_' or '-' and start with a letter or digit; "
-            f"got {shown!r}."
-        )
-    return name
-
-
 def run_names(root: Path) -> list[str]:
     """Names of the runs in a runs folder, sorted."""
     try:
@@ -450,57 +434,6 @@ def run_inside(root: Path, name: str) -> RunFolder:
     if path.resolve().parent != root.resolve():
         raise InputError(f"run {name!r} must lie in {root}; it leads elsewhere.")
     return RunFolder.open(path)
-
-
-def run_path(run: str | Path, root: str | Path = "runs") -> Path:
-    """The folder that a user means by RUN: a name inside ``root``, or a path to a run folder.
-
-    Raises:
-        InputError: If the path climbs with ``..`` or does not end in a run name.
-    """
-    path = Path(run)
-    if not str(root):
-        raise InputError("the runs folder must be named; got ''. Leave it out for ./runs.")
-    if ".." in path.parts:
-        raise InputError(f"a run must lie in the runs folder; got {str(run)!r}. Give its name or a path without '..'.")
-    check_name(path.name)
-    return Path(root) / path if len(path.parts) == 1 else path
-
-
-def new_run_path(run: str | Path, root: str | Path = "runs") -> Path:
-    """The folder of a run to be made: a name, or a path directly inside ``root``.
-
-    Raises:
-        InputError: If it would lie anywhere else.
-    """
-    path = run_path(run, root)
-    if path.parent.resolve() != Path(root).resolve():
-        raise InputError(
-            f"a new run must lie in the runs folder {str(root)!r}; got {str(run)!r}. Give its name, and another folder "
-            "with --runs."
-        )
-    return path
-
-
-def _alive(pid: int | None, started: float | None) -> bool:
-    if pid is None or started is None:
-        return False
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, ValueError):
-        return False
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time inside; the system unlocks when a process dies."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _line_or_none(line: bytes) -> dict[str, Any] | None:

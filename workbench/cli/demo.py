@@ -59,7 +59,8 @@ def run(arguments: Sequence[str]) -> int:
 def _demo_folder(root: str) -> "RunFolder":
     """The demo's run folder, made if it is not there."""
     from workbench.cli.train import create_run
-    from workbench.runs import RunFolder, run_path
+    from workbench.run_names import run_path
+    from workbench.runs import RunFolder
     from workbench.training.config import preset_config
 
     config = preset_config(_TASK, _PRESET).resolved()

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     task = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if {"-h", "--help"} & set(arguments) or task is None:
         return _help_or_resume(arguments, task)
-    from workbench.runs import new_run_path
+    from workbench.run_names import new_run_path
     from workbench.training.config import preset_config
 
     base = _base(arguments)
@@ -79,7 +79,8 @@ def _config_from_file(path: str, task: str) -> "RunConfig":
 
 def _help_or_resume(arguments: list[str], task: str | None) -> int:
     from workbench.registry import find
-    from workbench.runs import RunFolder, run_path
+    from workbench.run_names import run_path
+    from workbench.runs import RunFolder
     from workbench.tasks import TASKS
     from workbench.training.config import preset_config
 
