@@ -15,7 +15,8 @@ from workbench.models.transformer import Transformer
 from workbench.training.config import RunConfig, preset_config
 from workbench.training.loop import build_model, build_optimizer, sensible_threads, update
 
-_ROUNDS, _STEPS = 7, 10
+_ROUNDS = 7
+_ROUND_MS = 400.0
 
 
 class GPT2Regressor(nn.Module):
@@ -52,27 +53,26 @@ class GPT2Regressor(nn.Module):
 
 def run(note: Callable[[str], None]) -> Sequence[Row]:
     """Milliseconds of a whole update: sampling, forward, backward, clipping, optimiser; rounds alternate."""
-    config = preset_config("linear_regression", "demo").resolved()
-    with cpu_threads(sensible_threads(config)):
-        return _run(config, note)
+    return [_row(preset, preset_config("linear_regression", preset).resolved(), note) for preset in ("demo", "small")]
 
 
-def _run(config: RunConfig, note: Callable[[str], None]) -> Sequence[Row]:
-    ours = _ours(config)
-    theirs = _theirs(config)
-    for step in (ours, theirs):
-        _milliseconds(step)  # warm-up
-    times: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for round_ in range(_ROUNDS):
-        times["ours"].append(_milliseconds(ours))
-        times["theirs"].append(_milliseconds(theirs))
-        note(f"round {round_ + 1}/{_ROUNDS}: ours {times['ours'][-1]:.1f} ms, GPT-2 {times['theirs'][-1]:.1f} ms")
+def _row(preset: str, config: RunConfig, note: Callable[[str], None]) -> Row:
+    n_threads = sensible_threads(config)
+    times: dict[str, list[float]] = {"ours": [], "GPT-2": []}
+    with cpu_threads(n_threads):
+        steps = {"ours": _ours(config), "GPT-2": _theirs(config)}
+        n_steps = max(2, round(_ROUND_MS / max(_milliseconds(step, 2) for step in steps.values())))
+        for round_ in range(_ROUNDS):
+            for name, step in steps.items():
+                times[name].append(_milliseconds(step, n_steps))
+            told = ", ".join(f"{name} {each[-1]:.1f} ms" for name, each in times.items())
+            note(f"{preset}, round {round_ + 1}/{_ROUNDS}: {told}")
     model = config.model
-    shape = f"{model.n_layers} layers x {model.d_model} x {model.n_heads} heads"
+    shape = f"{model.n_layers} layers x {model.d_model} x {model.n_heads} heads, MLP {model.mlp_width}"
     tokens = f"batch {config.train.n_batch}, {build_model(config).n_ctx} tokens"
-    name = f"training step, {shape}, {tokens}, float32, {torch.get_num_threads()} threads"
-    reference = "Hugging Face GPT-2, eager, same optimiser call"
-    return [Row(name, statistics.median(times["ours"]), reference, statistics.median(times["theirs"]))]
+    ours, theirs = (statistics.median(each) for each in times.values())
+    name = f"training step of preset {preset}: {shape}, {tokens}, float32, threads: {n_threads}"
+    return Row(name, ours, "Hugging Face GPT-2, eager, same prompts and clipping, torch's default Adam", theirs)
 
 
 def _ours(config: RunConfig) -> Callable[[int], None]:
@@ -104,12 +104,12 @@ def _theirs(config: RunConfig) -> Callable[[int], None]:
     return step
 
 
-def _milliseconds(step: Callable[[int], None]) -> float:
+def _milliseconds(step: Callable[[int], None], n_steps: int) -> float:
     """Mean milliseconds of a step over one round."""
     started = time.perf_counter()
-    for number in range(_STEPS):
+    for number in range(n_steps):
         step(number)
-    return (time.perf_counter() - started) / _STEPS * 1000
+    return (time.perf_counter() - started) / n_steps * 1000
 
 
 TRAIN = Bench("train", "one training step against a Hugging Face GPT-2 of the same shape", run)
