@@ -200,8 +200,8 @@ def test_a_runs_folder_may_itself_be_a_link(tmp_path: Path):
 def test_a_run_is_a_name_in_the_runs_folder_or_a_path():
     assert run_path("a", "runs") == Path("runs/a")
     assert run_path("runs/a", "elsewhere") == Path("runs/a")
-    assert run_path("/tmp/runs/a", "elsewhere") == Path("/tmp/runs/a")
-    for climbing in ("../a", "runs/../a", "/tmp/../a", ".."):
+    assert run_path("/far/runs/a", "elsewhere") == Path("/far/runs/a")
+    for climbing in ("../a", "runs/../a", "/far/../a", ".."):
         with pytest.raises(InputError, match=r"a run must lie in the runs folder.* without '..'"):
             run_path(climbing)
 

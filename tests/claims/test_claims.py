@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.registry import by_name
 from workbench.tasks import TASKS
+from workbench.training.config import preset_config
 from workbench.training.loop import train
 
 
@@ -159,3 +161,12 @@ def test_agreements_of_a_run_are_listed_by_checkpoint_and_settings(run: Run):
     assert [record["checkpoint"] for record in found] == [0, 0, 1]
     assert analyses.agreements(run, quick) == [records[1], records[0]]
     assert analyses.agreements(run, other) == [records[2]]
+
+
+def test_only_a_run_of_a_recipes_task_and_model_speaks_for_a_claim(tmp_path: Path, run: Run):
+    assert not measure.follows_a_recipe(run)
+    demo = preset_config("linear_regression", "demo").resolved()
+    other_seed = replace(demo, train=replace(demo.train, seed=7))
+    assert measure.follows_a_recipe(Run(tiny_run(tmp_path, "seed", other_seed)))
+    noisy = replace(demo, task=replace(demo.task, noise_std=0.5))
+    assert not measure.follows_a_recipe(Run(tiny_run(tmp_path, "noisy", noisy)))

@@ -45,8 +45,9 @@ def test_figures_survive_a_record_full_of_nulls(record):
             one.update(best_sim_e=None, ci=[None, None], best_step_ci=[None, None], chance=None, untrained=None)
             one["sim_e"] = [None] * len(one["steps"])
     holes["model_error"] = [None] * 4
-    for figure in _all(holes).values():
-        figure.to_json()
+    for name, figure in _all(holes).items():
+        assert "NaN" not in figure.to_json(), name
+        assert figure.layout.title.text, name
 
 
 @pytest.mark.parametrize("family", list(STEPS))

@@ -13,6 +13,7 @@ from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.registry import unknown
 from workbench.runs import RunFolder, result_key, run_names
+from workbench.training.config import preset_config
 
 _ANALYSIS = "claims"
 _CODE = 1
@@ -36,6 +37,13 @@ def measure_all(run: Run) -> list[dict[str, Any]]:
     """Check every claim that the run's task can test."""
     task = run.task().name
     return [measure(claim, run) for claim in CLAIMS.values() if task in claim.recipes.values()]
+
+
+def follows_a_recipe(run: Run) -> bool:
+    """Whether a run's task and model are those of a recipe, so that its numbers speak for or against a claim."""
+    recipes = {(task, preset) for claim in CLAIMS.values() for preset, task in claim.recipes.items()}
+    configs = [preset_config(task, preset).resolved() for task, preset in recipes]
+    return any((c.task, c.model) == (run.config.task, run.config.model) for c in configs)
 
 
 def measured_on(run: Run) -> list[dict[str, Any]]:

@@ -37,9 +37,10 @@ def run(arguments: Sequence[str]) -> int:
 
     record = agree(opened, given.settings, given.step, tell=stage_notes(opened.folder.name))
     if given.step is None and given.settings == AgreementConfig():
-        from workbench.claims.measure import measure_all
+        from workbench.claims.measure import follows_a_recipe, measure_all
 
-        measure_all(opened)  # what `mesascope claims` shows
+        if follows_a_recipe(opened):
+            measure_all(opened)  # what `mesascope claims` shows
     if given.json:
         print_json(record)
     else:

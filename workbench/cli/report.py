@@ -42,11 +42,11 @@ def write_report(opened: "Run", step: int | None = None) -> str:
     """Compute what the report needs, write it, and return its path."""
     from dashboards.report import build_report
     from workbench.analyses import agree
-    from workbench.claims.measure import measure_all, measured_on
+    from workbench.claims.measure import follows_a_recipe, measure_all, measured_on
 
     name = opened.folder.name
     record = agree(opened, step=step, tell=stage_notes(name))
-    if step is None:
+    if step is None and follows_a_recipe(opened):
         measure_all(opened)
     note(f"writing the report of {name}")
     html = build_report(opened, record, claims=measured_on(opened))
