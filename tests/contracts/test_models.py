@@ -1,43 +1,63 @@
-"""Every combination of switches: decompositions add up, hooks have effect, both attention paths agree."""
+"""Every switch with every other: decompositions add up, hooks have effect, all ways to run agree."""
 
+import subprocess
+import sys
 from itertools import product
 
 import pytest
 import torch
+from torch.func import functional_call, grad, vmap
 from transformer_lens import ActivationCache
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 
+from tests.covering import covering
 from workbench.errors import InputError
 from workbench.models import SWITCHES, Transformer, TransformerConfig
 
 N_CONTEXT, D_INPUT, D_VOCAB = 3, 2, 5
-KINDS = [("continuous", "scalar"), ("tokens", "logits")]
-COMBINATIONS = [
-    {"attention": a, "positions": p, "norm": n, "mlp": m, "tied_layers": tied, "input": i, "output": o}
-    for a, p, n, m, tied, (i, o) in product(
-        SWITCHES["attention"], SWITCHES["positions"], SWITCHES["norm"], ("none", "gelu", "relu"), (False, True), KINDS
-    )
-]
-PROMPTS = [
-    {"layout": layout, "causal": causal, "query_in_keys": query}
+PROMPTS = {
+    f"{layout}-{'causal' if causal else 'full'}-{'self' if query else 'others'}": {
+        "layout": layout,
+        "causal": causal,
+        "query_in_keys": query,
+    }
     for layout, causal, query in product(SWITCHES["layout"], (True, False), (True, False))
     if query or layout == "pairs"
-]
-CONSTRUCTED = [
-    {"layout": layout, "attention": attention, "positions": positions, "query_in_keys": query, "causal": causal}
-    for layout, attention, positions, query, causal in product(
-        ("pairs", "interleaved_shared"), SWITCHES["attention"], SWITCHES["positions"], (True, False), (True, False)
-    )
-    if query or layout == "pairs"
-]
-NO_BIAS = [{"bias": False, "norm": norm, "mlp": "gelu_tanh"} for norm in SWITCHES["norm"]]
+}
+FACTORS = {
+    "prompt": list(PROMPTS),
+    **{name: list(registry) for name, registry in SWITCHES.items() if name != "layout"},
+    "bias": [True, False],
+    "tied_layers": [False, True],
+}
 
 
-def build(switches: dict, dtype: torch.dtype = torch.float64) -> Transformer:
+def switches_of(case: dict) -> dict:
+    """The model's switches of a case: token models are those with logits."""
+    sequence = PROMPTS[case["prompt"]] if "prompt" in case else {}
+    tokens = {"input": "tokens"} if case.get("output") == "logits" else {}
+    return {**sequence, **{name: value for name, value in case.items() if name != "prompt"}, **tokens}
+
+
+def config_of(switches: dict) -> TransformerConfig:
     tokens = switches.get("input") == "tokens"
     shape = {"d_vocab": D_VOCAB, "n_ctx": 2 * N_CONTEXT} if tokens else {"d_input": D_INPUT, "n_context": N_CONTEXT}
-    config = TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=12, **switches, **shape)
-    model = Transformer(config, torch.Generator().manual_seed(1)).to(dtype).eval()
+    return TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=12, **switches, **shape)
+
+
+def is_allowed(case: dict) -> bool:
+    try:
+        config_of(switches_of(case))
+    except InputError:
+        return False
+    return True
+
+
+PAIRS = [switches_of(case) for case in covering(FACTORS, is_allowed)]
+
+
+def build(switches: dict, dtype: torch.dtype = torch.float64, seed: int = 1) -> Transformer:
+    model = Transformer(config_of(switches), torch.Generator().manual_seed(seed)).to(dtype).eval()
     with torch.no_grad():  # biases and gains away from their special initial values
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
@@ -56,7 +76,7 @@ def name_of(switches: dict) -> str:
     return "-".join(str(value) for value in switches.values())
 
 
-everywhere = pytest.mark.parametrize("switches", [*COMBINATIONS, *PROMPTS, *CONSTRUCTED, *NO_BIAS], ids=name_of)
+everywhere = pytest.mark.parametrize("switches", PAIRS, ids=name_of)
 
 
 @everywhere
@@ -95,6 +115,30 @@ def test_watched_unwatched_and_exact_paths_agree(switches, dtype, tolerance):
     torch.testing.assert_close(watched, plain, rtol=0, atol=tolerance)
     with model.exact():
         torch.testing.assert_close(model(data), plain, rtol=0, atol=tolerance)
+
+
+def test_the_compiled_model_is_one_graph_that_computes_the_same():
+    done = subprocess.run([sys.executable, "-m", "tests.contracts.compiled"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) >= max(map(len, FACTORS.values()))
+
+
+@everywhere
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_replicas_with_stacked_weights_compute_what_each_computes_alone(switches):
+    models = [build(switches, seed=seed) for seed in (1, 2)]
+    data = torch.stack([prompt(models[0], seed=seed) for seed in (3, 4)])
+    each = [dict(model.named_parameters()) for model in models]
+    weights = {name: torch.stack([one[name].detach() for one in each]) for name in each[0]}
+
+    def loss(own, prompts):
+        return functional_call(models[0], own, (prompts,)).square().sum()
+
+    gradients = vmap(grad(loss))(weights, data)
+    for index, model in enumerate(models):
+        model(data[index]).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(gradients[name][index], parameter.grad, rtol=1e-10, atol=1e-10)
 
 
 @everywhere
@@ -147,7 +191,7 @@ def test_gradients_reach_every_parameter_and_are_finite(switches):
         assert torch.isfinite(parameter.grad).all(), name
 
 
-@pytest.mark.parametrize("switches", COMBINATIONS[::17], ids=name_of)
+@pytest.mark.parametrize("switches", PAIRS[::4], ids=name_of)
 def test_lens_patching_accepts_the_model_and_clean_into_clean_does_nothing(switches):
     model = build(switches)
     clean, corrupt = prompt(model, seed=5), prompt(model, seed=6)

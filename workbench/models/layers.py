@@ -1,7 +1,6 @@
 """The two sublayers of a block, under TransformerLens's hook names."""
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,16 +11,12 @@ from transformer_lens.hook_points import HookPoint
 
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import ATTENTIONS, MLPS, NORMS, POSITIONS
+from workbench.models.maps import linear
 from workbench.models.norm import Norm
 from workbench.models.watching import watched
 
 Stream = Float[Tensor, "batch pos d_model"]
 PerHead = Float[Tensor, "batch pos head d_head"]
-
-
-def linear(d_in: int, d_out: int, *, bias: bool = True) -> nn.Linear:
-    """An uninitialised linear map: building a model leaves the global generator alone."""
-    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, d_in, d_out, bias=bias))
 
 
 def build_norm(config: TransformerConfig) -> nn.Module:
@@ -67,8 +62,7 @@ class Attention(nn.Module):
         z = self.hook_z(mix(q, k, v, visible))
         if watched(self.hook_result):
             result = einsum(z, self.W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")
-            total = self.hook_result(result).sum(2)
-            return total if self.out.bias is None else total + self.out.bias
+            return self.hook_result(result).sum(2) + self.b_O
         return self.out(rearrange(z, "batch pos head d_head -> batch pos (head d_head)"))
 
     def _mix(self, q: PerHead, k: PerHead, v: PerHead, visible: Bool[Tensor, "query key"]) -> PerHead:
@@ -92,10 +86,7 @@ class Attention(nn.Module):
         )
 
     def _input_biases(self) -> Float[Tensor, "three head d_head"]:
-        if self.qkv.bias is None:
-            zeros = self.qkv.weight.new_zeros(len(self.qkv.weight))
-            return rearrange(zeros, "(three head d_head) -> three head d_head", three=3, head=self.n_heads)
-        return rearrange(self.qkv.bias, "(three head d_head) -> three head d_head", three=3, head=self.n_heads)
+        return rearrange(self.qkv.bias_or_zero, "(three head d_head) -> three head d_head", three=3, head=self.n_heads)
 
     @property
     def W_Q(self) -> Float[Tensor, "head d_model d_head"]:
@@ -135,7 +126,7 @@ class Attention(nn.Module):
     @property
     def b_O(self) -> Float[Tensor, " d_model"]:
         """Output bias, zero without biases."""
-        return self.out.bias if self.out.bias is not None else self.out.weight.new_zeros(len(self.out.weight))
+        return self.out.bias_or_zero
 
 
 class MLP(nn.Module):
@@ -167,12 +158,12 @@ class MLP(nn.Module):
     @property
     def b_in(self) -> Float[Tensor, " d_mlp"]:
         """Input bias, zero without biases."""
-        return self.inner.bias if self.inner.bias is not None else self.inner.weight.new_zeros(len(self.inner.weight))
+        return self.inner.bias_or_zero
 
     @property
     def b_out(self) -> Float[Tensor, " d_model"]:
         """Output bias, zero without biases."""
-        return self.out.bias if self.out.bias is not None else self.out.weight.new_zeros(len(self.out.weight))
+        return self.out.bias_or_zero
 
 
 class Block(nn.Module):

@@ -57,6 +57,18 @@ class PromptPlan:
             seen = seen & ~is_query_token[None, :]
         return seen
 
+    def visible_of_first(self, visible: Bool[Tensor, "longer longer"], n_positions: int) -> Bool[Tensor, "pos pos"]:
+        """Who sees whom among ``n_positions``, cut out of the matrix of a longer sequence.
+
+        Without the causal mask the one query stands last, so that the lower right corner is the shorter sequence's.
+        """
+        kept = slice(None, n_positions) if self.causal else slice(len(visible) - n_positions, None)
+        return visible[kept, kept]
+
+    def read(self, output: Float[Tensor, "batch pos d_out"]) -> Float[Tensor, "batch scored d_out"]:
+        """What is said where predictions are read, one for each of the last ``scored`` examples."""
+        return output[:, ::2] if self.causal else output[:, -1:]
+
     def read_positions(self, n_positions: int) -> Int[Tensor, " scored"]:
         """Where predictions are read, one for each of the last ``scored`` examples."""
         return torch.arange(0, n_positions, 2) if self.causal else torch.tensor([n_positions - 1])

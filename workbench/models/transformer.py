@@ -15,7 +15,8 @@ from workbench.batch import Batch, RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, NORMS, OUTPUTS, POSITIONS
-from workbench.models.layers import Block, build_norm, initialise, linear, tie
+from workbench.models.layers import Block, build_norm, initialise, tie
+from workbench.models.maps import Map, linear
 from workbench.models.prompt import plan_of
 from workbench.registry import unknown
 
@@ -121,9 +122,7 @@ class Transformer(HookedRootModule):
         )
         n_positions = self._checked_length(stream)
         positions = self.position_ids[:n_positions]
-        visible = self.visible[:n_positions, :n_positions]
-        if not self.plan.causal and n_positions != self.n_ctx:
-            visible = self.plan.visible(n_positions).to(stream.device)
+        visible = self.plan.visible_of_first(self.visible, n_positions)
         for block in self.layers[slice(first, stop_at_layer)]:
             stream = block(stream, positions, visible)
         if stop_at_layer is not None:
@@ -146,7 +145,7 @@ class Transformer(HookedRootModule):
                     f"prompt must be token ids [batch pos]; got {prompt.dtype} of shape {tuple(prompt.shape)}."
                 )
             return
-        self._checked_vectors(prompt, cast(nn.Linear, self.embed).in_features)
+        self._checked_vectors(prompt, cast(Map, self.embed).in_features)
 
     def _checked_vectors(self, vectors: Tensor, width: int) -> Tensor:
         dtype = self.unembed.weight.dtype
@@ -171,8 +170,7 @@ class Transformer(HookedRootModule):
 
     def read_out(self, output: Float[Tensor, "batch pos one"]) -> Float[Tensor, "batch scored"]:
         """Predictions of the last ``scored`` labels: all of them for a causal model, else the last one."""
-        read_at = self.plan.read_positions(output.shape[1]).to(output.device)
-        return output[:, read_at, 0]
+        return self.plan.read(output)[..., 0]
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
@@ -345,8 +343,7 @@ class Transformer(HookedRootModule):
     @property
     def b_U(self) -> Float[Tensor, " d_out"]:
         """Read-out bias, zero without biases."""
-        bias = self.unembed.bias
-        return bias if bias is not None else self.unembed.weight.new_zeros(self.d_out)
+        return self.unembed.bias_or_zero
 
     @property
     def W_E(self) -> Float[Tensor, "d_token d_model"]:

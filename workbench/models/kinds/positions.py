@@ -34,10 +34,12 @@ class PositionKind:
 def rotate(vectors: PerHead, positions: Int[Tensor, " pos"], base: float = 10_000.0) -> PerHead:
     """Turn each pair (i, i + d_head/2) of coordinates by the position times base^(-2i/d_head)."""
     half = vectors.shape[-1] // 2
-    exponent = torch.arange(half, device=vectors.device, dtype=vectors.dtype) / half
-    angle = positions.to(vectors.dtype)[:, None, None] * base**-exponent
+    precision = torch.promote_types(vectors.dtype, torch.float32)  # bfloat16 cannot even count to 300
+    exponent = torch.arange(half, device=vectors.device, dtype=precision) / half
+    angle = positions.to(precision)[:, None, None] * base**-exponent
+    cos, sin = angle.cos().to(vectors.dtype), angle.sin().to(vectors.dtype)
     first, second = vectors[..., :half], vectors[..., half : 2 * half]
-    turned = (first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin())
+    turned = (first * cos - second * sin, second * cos + first * sin)
     return torch.cat([*turned, vectors[..., 2 * half :]], -1)
 
 

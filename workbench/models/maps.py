@@ -1,0 +1,29 @@
+"""The linear map that everything is made of."""
+
+from typing import cast
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Map(nn.Linear):
+    """A linear map that computes in the precision of its own weight.
+
+    So the maps inside blocks may be bfloat16 while norms, read-in, read-out and the residual stream, to which
+    what a block says is added by promotion, stay float32.
+    """
+
+    def forward(self, input: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"]:
+        """The image, of the weight's type."""
+        return F.linear(input.to(self.weight.dtype), self.weight, self.bias)
+
+    @property
+    def bias_or_zero(self) -> Float[Tensor, " d_out"]:
+        """The bias, zeros where there is none."""
+        return self.bias if self.bias is not None else self.weight.new_zeros(self.out_features)
+
+
+def linear(d_in: int, d_out: int, *, bias: bool = True) -> Map:
+    """An uninitialised map: building a model leaves the global generator alone."""
+    return cast(Map, nn.utils.skip_init(Map, d_in, d_out, bias=bias))
