@@ -14,12 +14,12 @@ class RegressionBatch:
 
     Attributes:
         xs: Inputs.
-        ys: Labels, noise included.
+        ys: Labels, noise included: numbers, or vectors with an axis of their own.
         latents: What the generator knew, each with a leading batch axis: ``w``, ``noise``, ``covariance``, ...
     """
 
     xs: Float[Tensor, "batch context d_input"]
-    ys: Float[Tensor, "batch context"]
+    ys: Float[Tensor, "batch context *d_output"]
     latents: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property

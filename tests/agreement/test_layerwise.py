@@ -9,6 +9,7 @@ from tests.helpers import tiny_config
 from workbench import baselines
 from workbench.agreement import AgreementConfig, study
 from workbench.agreement.layerwise import fit_read_outs
+from workbench.batch import RegressionBatch
 from workbench.configs import canonical_json, no_nan, to_data
 from workbench.errors import InputError
 from workbench.models import Transformer, TransformerConfig
@@ -89,6 +90,15 @@ def test_a_model_without_causal_mask_is_refused():
     config = TransformerConfig(n_layers=1, d_model=8, n_heads=2, causal=False).shaped(task.model_shape())
     with pytest.raises(InputError, match="agreement needs a causal model"):
         study(Transformer(config), Transformer(config), task, SMALL)
+
+
+def test_labels_that_are_vectors_are_refused(monkeypatch):
+    task = LinearRegression(d_input=2, n_context=3)
+    model = Transformer(TransformerConfig(n_layers=1, d_model=8, n_heads=2).shaped(task.model_shape()))
+    vectors = RegressionBatch(torch.ones(4, 3, 2), torch.ones(4, 3, 2))
+    monkeypatch.setattr(LinearRegression, "prompts", lambda *_, **__: vectors)
+    with pytest.raises(InputError, match="labels that are numbers; those of task 'linear_regression' are vectors"):
+        study(model, model, task, SMALL)
 
 
 def test_a_noisy_task_has_a_bayes_anchor_and_a_pool_has_none(trained):

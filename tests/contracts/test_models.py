@@ -14,7 +14,7 @@ from tests.covering import covering
 from workbench.errors import InputError
 from workbench.models import SWITCHES, Transformer, TransformerConfig
 
-N_CONTEXT, D_INPUT, D_VOCAB = 3, 2, 5
+N_CONTEXT, D_INPUT, D_OUTPUT, D_VOCAB = 3, 2, 2, 5
 PROMPTS = {
     f"{layout}-{'causal' if causal else 'full'}-{'self' if query else 'others'}": {
         "layout": layout,
@@ -42,6 +42,8 @@ def switches_of(case: dict) -> dict:
 def config_of(switches: dict) -> TransformerConfig:
     tokens = switches.get("input") == "tokens"
     shape = {"d_vocab": D_VOCAB, "n_ctx": 2 * N_CONTEXT} if tokens else {"d_input": D_INPUT, "n_context": N_CONTEXT}
+    if switches.get("output") == "vector":
+        shape["d_output"] = D_OUTPUT
     return TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=12, **switches, **shape)
 
 

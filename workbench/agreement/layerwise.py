@@ -115,6 +115,8 @@ def _regression_prompts(task: Task, seed: int, stream: str, n: int) -> Regressio
     batch = task.prompts(seed, stream, 0, n)
     if not isinstance(batch, RegressionBatch):
         raise InputError(f"agreement needs prompts of (x, y) examples; task {task.name!r} has tokens.")
+    if batch.ys.ndim == 3:
+        raise InputError(f"agreement needs labels that are numbers; those of task {task.name!r} are vectors.")
     return batch
 
 

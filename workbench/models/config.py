@@ -1,5 +1,6 @@
 """What a transformer is made of. Does not import transformer_lens, so that configs load fast."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -47,7 +48,7 @@ class TransformerConfig:
     input: Literal["continuous", "tokens"] = "continuous"
     """Whether the model reads vectors through a linear map or token ids through a table. The task decides."""
     output: str = "scalar"
-    """What is said at a position: scalar, logits."""
+    """What is said at a position, and so the loss: scalar, mean_variance, vector, logits."""
     init_std: float | None = None
     """Standard deviation of initial weights; 1 / sqrt(fan-in) if not given. Maps that write into the residual
     stream are divided by sqrt(2 n_layers)."""
@@ -55,6 +56,8 @@ class TransformerConfig:
     """Size of one x. Taken from the task."""
     n_context: int | None = None
     """Examples in the longest prompt. Taken from the task."""
+    d_output: int | None = None
+    """Size of one y where it is a vector. Taken from the task."""
     d_vocab: int | None = None
     """Tokens in the vocabulary. Taken from the task."""
     n_ctx: int | None = None
@@ -75,7 +78,7 @@ class TransformerConfig:
                 ),
                 *(
                     must(name, "be a whole number of at least 1", value, value is None or is_count(value))
-                    for name in ("d_head", "d_mlp", "d_input", "n_context", "d_vocab", "n_ctx")
+                    for name in ("d_head", "d_mlp", "d_input", "n_context", "d_output", "d_vocab", "n_ctx")
                     for value in [getattr(self, name)]
                 ),
                 must(
@@ -101,6 +104,19 @@ class TransformerConfig:
                     "be true unless layout is 'pairs'",
                     self.query_in_keys,
                     self.query_in_keys or self.layout == "pairs",
+                ),
+                must(
+                    "output",
+                    f"be 'vector' for labels of d_output {self.d_output!r}",
+                    self.output,
+                    self.output == "vector" or self.d_output is None,
+                ),
+                must(
+                    "d_output",
+                    f"be at most d_input {self.d_input!r} in layout 'interleaved_shared'",
+                    self.d_output,
+                    self.layout != "interleaved_shared" or (self.d_output or 1) <= (self.d_input or math.inf),
+                    "or choose layout 'interleaved'",
                 ),
             ]
         )

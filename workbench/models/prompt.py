@@ -22,9 +22,11 @@ class PromptPlan:
     causal: bool
     query_in_keys: bool
 
-    def encode(self, xs: Tensor, ys: Tensor) -> Float[Tensor, "batch pos d_token"]:
+    def encode(
+        self, xs: Float[Tensor, "batch context d_input"], ys: Float[Tensor, "batch context *d_output"]
+    ) -> Float[Tensor, "batch pos d_token"]:
         """The sequence of vectors for these examples; the last y never enters a sequence without causal mask."""
-        tokens = self.layout.encode(xs, ys)
+        tokens = self.layout.encode(xs, ys if ys.ndim == 3 else ys[..., None])
         if self.causal:
             return tokens
         if self.layout.paired:

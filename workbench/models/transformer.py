@@ -15,6 +15,7 @@ from workbench.batch import Batch, RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, NORMS, OUTPUTS, POSITIONS
+from workbench.models.kinds.outputs import OutputKind
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.maps import Map, linear
 from workbench.models.prompt import plan_of
@@ -56,7 +57,7 @@ class Transformer(HookedRootModule):
             self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.ln_final = build_norm(config)
-        self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output == "scalar")
+        self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output != "logits")
         self.register_buffer("position_ids", self.plan.positions(self.n_ctx), persistent=False)
         self.register_buffer("visible", self.plan.visible(self.n_ctx), persistent=False)
         if config.tied_layers:
@@ -80,17 +81,24 @@ class Transformer(HookedRootModule):
             return nn.utils.skip_init(nn.Embedding, config.d_vocab, config.d_model)
         if config.d_input is None:
             raise InputError("model.d_input must be given for continuous input; got None.")
-        width = config.d_input + LAYOUTS[config.layout].extra_width
+        width = LAYOUTS[config.layout].width(config.d_input, config.d_output or 1)
         return linear(width, config.d_model, bias=config.bias)
 
     @property
     def d_out(self) -> int:
         """Numbers per position of the output."""
-        if not OUTPUTS[self.config.output].over_vocabulary:
-            return 1
-        if self.config.d_vocab is None:
-            raise InputError("model.d_vocab must be given for output 'logits'; got None.")
-        return self.config.d_vocab
+        width = self.output.width
+        if isinstance(width, int):
+            return width
+        given = getattr(self.config, width)
+        if given is None:
+            raise InputError(f"model.{width} must be given for output {self.config.output!r}; got None.")
+        return given
+
+    @property
+    def output(self) -> OutputKind:
+        """What it says at a position."""
+        return OUTPUTS[self.config.output]
 
     @property
     def layers(self) -> list[Block]:
@@ -163,26 +171,67 @@ class Transformer(HookedRootModule):
         return n_positions
 
     def encode(self, batch: Batch) -> Tensor:
-        """The model's input for a batch: vectors ``[batch pos d_token]`` or token ids ``[batch pos]``."""
+        """The model's input for a batch: vectors ``[batch pos d_token]`` or token ids ``[batch pos]``.
+
+        Raises:
+            InputError: If labels are vectors and the model says numbers, or the other way round.
+        """
         if isinstance(batch, TokenBatch):
             return batch.tokens
+        self._check_labels(batch.ys)
         return self.plan.encode(batch.xs, batch.ys)
 
-    def read_out(self, output: Float[Tensor, "batch pos one"]) -> Float[Tensor, "batch scored"]:
+    def _check_labels(self, ys: Tensor) -> None:
+        expected = () if self.config.d_output is None else (self.config.d_output,)
+        if ys.shape[2:] != expected:
+            wanted = " ".join(map(str, ("batch context", *expected)))
+            raise InputError(f"labels must be [{wanted}] for output {self.config.output!r}; got {tuple(ys.shape)}.")
+
+    def losses(self, output: Float[Tensor, "batch pos d_out"], batch: Batch) -> Float[Tensor, "batch scored"]:
+        """The loss of every label predicted, or of every token, masked ones included.
+
+        Args:
+            output: The model's, at every position.
+            batch: The prompts that it was computed from.
+
+        Raises:
+            InputError: If the batch's labels are not of the kind that the model says.
+        """
+        if isinstance(batch, TokenBatch) != (self.config.output == "logits"):
+            raise InputError(f"prompts must have labels for output {self.config.output!r}; got {type(batch).__name__}.")
+        if isinstance(batch, TokenBatch):
+            return self.output.loss(output, batch.targets)
+        self._check_labels(batch.ys)
+        said = self.plan.read(output)
+        return self.output.loss(said, batch.ys[:, -said.shape[1] :])
+
+    def read_out(self, output: Float[Tensor, "batch pos d_out"]) -> Float[Tensor, "batch scored *d_output"]:
         """Predictions of the last ``scored`` labels: all of them for a causal model, else the last one."""
-        return self.plan.read(output)[..., 0]
+        return self.output.predictions(self.plan.read(output))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
-        """Predictions ``[batch context]`` of every label from the examples before it; logits for tokens."""
+        """Predictions, of the labels' shape, of every label from the examples before it; logits for tokens."""
         if isinstance(batch, TokenBatch):
             return self(self.encode(batch))
-        if self.plan.causal:
-            return self.read_out(self(self.encode(batch)))
-        return torch.cat([self._predict_last(batch.prefix(n + 1)) for n in range(batch.n_context)], 1)
+        return self.output.predictions(self._said(batch))
 
-    def _predict_last(self, batch: RegressionBatch) -> Float[Tensor, "batch one"]:
-        return self.read_out(self(self.encode(batch)))
+    @torch.no_grad()
+    def predict_variance(self, batch: RegressionBatch) -> Float[Tensor, "batch context"]:
+        """The model's own variance of every label from the examples before it.
+
+        Raises:
+            InputError: If the model says none.
+        """
+        if self.output.variance is None:
+            raise InputError(f"output must be 'mean_variance' for a variance; got {self.config.output!r}.")
+        return self.output.variance(self._said(batch))
+
+    def _said(self, batch: RegressionBatch) -> Float[Tensor, "batch context d_out"]:
+        if self.plan.causal:
+            return self.plan.read(self(self.encode(batch)))
+        prefixes = [batch.prefix(n + 1) for n in range(batch.n_context)]
+        return torch.cat([self.plan.read(self(self.encode(prefix))) for prefix in prefixes], 1)
 
     # Watching
 

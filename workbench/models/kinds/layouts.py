@@ -16,7 +16,7 @@ from torch import Tensor
 from workbench.registry import by_name
 
 Inputs = Float[Tensor, "batch context d_input"]
-Labels = Float[Tensor, "batch context"]
+Labels = Float[Tensor, "batch context d_label"]
 Sequence = Float[Tensor, "batch pos d_token"]
 
 
@@ -28,7 +28,7 @@ class Layout:
         name: Registry name.
         label: Name for people.
         source: Where it is defined.
-        extra_width: Width of a token minus ``d_input``.
+        label_apart: Whether labels have coordinates of their own; otherwise they stand in the first ones of an input.
         encode: From inputs and labels to vectors ``[batch 2*context d_token]``.
         paired: Whether an answer position holds the whole example (x_i, y_i). Then query i sees the examples
             before i and itself but no other query, and stands where example i would stand.
@@ -37,24 +37,28 @@ class Layout:
     name: str
     label: str
     source: str
-    extra_width: int
+    label_apart: bool
     encode: Callable[[Inputs, Labels], Sequence]
     paired: bool
+
+    def width(self, d_input: int, d_label: int) -> int:
+        """Width of a token."""
+        return d_input + d_label if self.label_apart else d_input
 
 
 def interleaved(xs: Inputs, ys: Labels) -> Sequence:
     """x_i as (x_i, 0), y_i as (0, y_i)."""
-    return _alternate(F.pad(xs, (0, 1)), F.pad(ys[..., None], (xs.shape[-1], 0)))
+    return _alternate(F.pad(xs, (0, ys.shape[-1])), F.pad(ys, (xs.shape[-1], 0)))
 
 
 def interleaved_shared(xs: Inputs, ys: Labels) -> Sequence:
-    """x_i as itself, y_i in coordinate 0 of a vector of the same width."""
-    return _alternate(xs, F.pad(ys[..., None], (0, xs.shape[-1] - 1)))
+    """x_i as itself, y_i in the first coordinates of a vector of the same width."""
+    return _alternate(xs, F.pad(ys, (0, xs.shape[-1] - ys.shape[-1])))
 
 
 def pairs(xs: Inputs, ys: Labels) -> Sequence:
     """Query i as (x_i, 0), example i as (x_i, y_i)."""
-    return _alternate(F.pad(xs, (0, 1)), torch.cat([xs, ys[..., None]], -1))
+    return _alternate(F.pad(xs, (0, ys.shape[-1])), torch.cat([xs, ys], -1))
 
 
 def _alternate(asked: Tensor, answered: Tensor) -> Sequence:
@@ -67,7 +71,7 @@ LAYOUTS = by_name(
         name="interleaved",
         label="x and y tokens in turn",
         source="Akyurek et al. 2023, arXiv:2211.15661, section 2",
-        extra_width=1,
+        label_apart=True,
         encode=interleaved,
         paired=False,
     ),
@@ -75,7 +79,7 @@ LAYOUTS = by_name(
         name="interleaved_shared",
         label="x and y tokens in turn, y in x's first coordinate",
         source="Garg et al. 2022, arXiv:2208.01066, released code",
-        extra_width=0,
+        label_apart=False,
         encode=interleaved_shared,
         paired=False,
     ),
@@ -83,7 +87,7 @@ LAYOUTS = by_name(
         name="pairs",
         label="one (x, y) token per example, and a query",
         source="von Oswald et al. 2023, arXiv:2212.07677, section 2",
-        extra_width=1,
+        label_apart=True,
         encode=pairs,
         paired=True,
     ),
