@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from workbench.files import TEMPORARY, aside
 from workbench.models.config import TransformerConfig
 from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression
@@ -25,3 +26,20 @@ def tiny_run(root: Path, name: str = "tiny", config: RunConfig | None = None, **
     if train:
         config = replace(config, train=replace(config.train, **train))  # type: ignore[arg-type]
     return RunFolder.create(root / name, config.to_data(), {"schema": "mesascope/env/1"})
+
+
+NOBODY = 2**22 + 1
+"""An id that no process or thread can have."""
+
+
+def abandoned(path: Path, host: str | None = None, pid: int = NOBODY, thread: int = NOBODY) -> Path:
+    """Where another writer, by default one that is gone, writes what will become ``path``.
+
+    Args:
+        path: What it writes.
+        host: Mark of its machine, eight hexadecimal digits; this one's by default.
+        pid: Its process.
+        thread: Its thread.
+    """
+    here = aside(path).name.removeprefix(TEMPORARY)[:8]
+    return path.with_name(f"{TEMPORARY}{host or here}-{pid}-{thread}-{path.name}")

@@ -4,10 +4,14 @@ import json
 import math
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.helpers import abandoned
 from workbench import files
 from workbench.configs import gathering
 from workbench.errors import InputError
@@ -83,7 +87,7 @@ def test_two_threads_write_aside_under_different_names(tmp_path: Path):
 def test_sweep_removes_files_and_folders_of_dead_writers_and_nothing_else(tmp_path: Path):
     own = aside(tmp_path / "file")
     own.write_bytes(b"half")
-    dead = tmp_path / f"{TEMPORARY}{2**22 + 1}-{2**22 + 1}-step-00000001"
+    dead = abandoned(tmp_path / "step-00000001")
     (dead / "inside").mkdir(parents=True)
     kept = ["file", f"{TEMPORARY}made-by-somebody-else", ".hidden"]
     for name in kept:
@@ -97,14 +101,33 @@ def test_sweep_leaves_what_living_processes_and_threads_are_writing(tmp_path: Pa
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        living = [f"{TEMPORARY}{os.getppid()}-1-file", f"{TEMPORARY}{os.getpid()}-{thread.native_id}-file"]
-        for name in living:
-            (tmp_path / name).write_bytes(b"half")
+        file = tmp_path / "file"
+        living = [abandoned(file, pid=os.getppid()), abandoned(file, pid=os.getpid(), thread=thread.native_id)]
+        for path in living:
+            path.write_bytes(b"half")
         sweep(tmp_path)
-        assert sorted(os.listdir(tmp_path)) == sorted(living)
+        assert sorted(tmp_path.iterdir()) == sorted(living)
     finally:
         stop.set()
         thread.join()
+
+
+def test_sweep_removes_what_an_earlier_process_with_a_living_id_left(tmp_path: Path):
+    old = abandoned(tmp_path / "file", pid=os.getppid())
+    old.write_bytes(b"half")
+    before = psutil.Process(os.getppid()).create_time() - 3600
+    os.utime(old, (before, before))
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_sweep_leaves_what_another_machine_writes_for_a_day(tmp_path: Path):
+    fresh, old = (abandoned(tmp_path / name, host="0123abcd") for name in ("fresh", "old"))
+    for path in (fresh, old):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000, time.time() - 90_000))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [fresh]
 
 
 # JSON with a checksum
@@ -229,6 +252,33 @@ def test_a_flipped_bit_never_gives_other_numbers(tmp_path: Path):
                 torn = position == len(content) - 1
                 assert same(found, LINES) or (torn and same(found, LINES[:2]))
     assert refused > 7 * len(content)
+
+
+def test_a_line_without_end_is_refused_and_not_read_to_its_end(tmp_path: Path):
+    path = tmp_path / "lines.jsonl"
+    write_lines(path)
+    with open(path, "ab") as file:
+        file.truncate(2**40)  # a hole: it takes no room on disk, and would take all memory
+    with pytest.raises(InputError, match=r"lines.jsonl line 4 must match its checksum"):
+        read_json_lines(path)
+
+
+def test_a_document_of_a_terabyte_is_refused_and_not_read(tmp_path: Path):
+    path = tmp_path / "file.json"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputError, match=r"file.json must have at most 67108864 bytes; it has more"):
+        read_object(path)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("read", [read_object, read_json, read_json_lines])
+def test_a_pipe_or_a_device_is_refused_and_keeps_nobody_waiting(tmp_path: Path, read: Callable[[Path], object]):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(InputError, match=f"{name} must be readable; Not a file"):
+            read(tmp_path / name)
 
 
 def test_lines_that_cannot_be_read_are_refused(tmp_path: Path):

@@ -1,30 +1,41 @@
 """Files that survive ``kill -9`` and tell when they were changed: atomic writes, checked JSON."""
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import stat
 import threading
+import time
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import Any, BinaryIO
 
 from workbench.configs import canonical_json, no_nan
 from workbench.errors import InputError
+from workbench.processes import HOST, started
 
 TEMPORARY = ".tmp-"
 """Prefix of everything half-written; nothing reads such names and ``sweep`` removes them."""
-_WRITER = re.compile(re.escape(TEMPORARY) + r"(\d+)-(\d+)-")
+_WRITER = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]{8})-(\d+)-(\d+)-")
+_HOST_MARK = f"{zlib.crc32(HOST.encode()):08x}"
+_CLOCKS_DIFFER = 60.0
+"""Seconds by which the clock of a file server may differ from this machine's."""
+_LONGEST_WRITE = 24 * 3600.0
+"""Seconds after which what another machine was writing counts as abandoned."""
+_LONGEST_DOCUMENT = 2**26
+"""Bytes of a JSON document: many times what any analysis writes."""
+_LONGEST_LINE = 2**20
 
 
 def aside(path: Path) -> Path:
     """Where this thread writes what will become ``path``."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{threading.get_native_id()}-{path.name}")
+    return path.with_name(f"{TEMPORARY}{_HOST_MARK}-{os.getpid()}-{threading.get_native_id()}-{path.name}")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -49,6 +60,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file to read from; a pipe or a device, at which a reader could wait for ever, raises ``OSError``."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OSError(errno.EISDIR, "Is a directory") if stat.S_ISDIR(kind) else OSError(errno.EINVAL, "Not a file")
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -78,9 +99,14 @@ def read_object(path: Path) -> dict[str, Any]:
         InputError: If the file is missing or holds anything else.
     """
     try:
-        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant, parse_float=_finite)
+        with open_file(path) as file:
+            content = file.read(_LONGEST_DOCUMENT + 1)
     except OSError as error:
         raise InputError(f"{path} must be readable; {error.strerror}.") from error
+    if len(content) > _LONGEST_DOCUMENT:
+        raise InputError(f"{path} must have at most {_LONGEST_DOCUMENT} bytes; it has more.")
+    try:
+        data = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} must be JSON; it is truncated or damaged ({error}).") from error
     if not isinstance(data, dict):
@@ -105,7 +131,7 @@ def _checksum(data: Mapping[str, Any]) -> str:
 def sweep(folder: Path) -> None:
     """Remove what interrupted writes left behind; what a living process is writing stays."""
     for leftover in folder.glob(f"{TEMPORARY}*"):
-        if not _is_abandoned(leftover.name):
+        if not _is_abandoned(leftover):
             continue
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -113,15 +139,26 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _is_abandoned(name: str) -> bool:
+def _is_abandoned(leftover: Path) -> bool:
     """Whether ``aside`` gave this name to a process or thread that is gone, or to this very thread."""
-    writer = _WRITER.match(name)
+    writer = _WRITER.match(leftover.name)
     if writer is None:
         return False
-    pid, thread = int(writer[1]), int(writer[2])
-    if pid != os.getpid():
-        return not psutil.pid_exists(pid)
-    return thread not in {t.native_id for t in threading.enumerate() if t is not threading.current_thread()}
+    try:
+        changed = leftover.stat().st_mtime
+    except OSError:  # its writer has just finished
+        return False
+    host, pid, thread = writer[1], int(writer[2]), int(writer[3])
+    if host != _HOST_MARK:
+        return changed < time.time() - _LONGEST_WRITE
+    began = started(pid)
+    if began is None or changed < began - _CLOCKS_DIFFER:  # a recycled id is another process
+        return True
+    return pid == os.getpid() and thread not in _other_threads()
+
+
+def _other_threads() -> set[int | None]:
+    return {thread.native_id for thread in threading.enumerate() if thread is not threading.current_thread()}
 
 
 def json_line(data: Mapping[str, Any]) -> str:
@@ -135,17 +172,23 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: If any other line is damaged; the message has its 1-based number.
     """
+    found: list[dict[str, Any]] = []
     try:
-        *lines, rest = path.read_bytes().split(b"\n")
+        with open_file(path) as file:
+            for line in iter(partial(file.readline, _LONGEST_LINE), b""):
+                data = _checked_line(line)
+                if data is not None:
+                    found.append(data)
+                elif line.endswith(b"\n") or len(line) == _LONGEST_LINE:
+                    raise InputError(
+                        f"{path} line {len(found) + 1} must match its checksum; it was changed or damaged. "
+                        "Delete that line."
+                    )
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(f"{path} must be readable; {error.strerror}.") from error
-    found = [_checked_line(line) for line in lines]
-    if None in found:
-        number = found.index(None) + 1
-        raise InputError(f"{path} line {number} must match its checksum; it was changed or damaged. Delete that line.")
-    return [line for line in (*found, _checked_line(rest)) if line is not None]
+    return found
 
 
 def _checked_line(line: bytes) -> dict[str, Any] | None:

@@ -2,22 +2,44 @@
 
 import fcntl
 import os
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+HOST = platform.node()
+"""This machine's name: ids of processes on another one mean nothing here."""
+_LONGEST_SILENCE = 120.0
+"""Seconds without a sign of life after which a process on another machine counts as gone."""
 
-def alive(pid: int | None, started: float | None) -> bool:
-    """Whether the process lives that had this id and started then (Unix time): a recycled id is another process."""
-    if pid is None or started is None:
-        return False
+
+def started(pid: int) -> float | None:
+    """When the living process with this id started (Unix time); None if there is none."""
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except (psutil.Error, ValueError):
+        return None
+
+
+def alive(pid: int | None, pid_started: float | None, host: str, last_sign: float) -> bool:
+    """Whether the process lives that had this id and started then: a recycled id is another process.
+
+    Args:
+        pid: Its id.
+        pid_started: When it started (Unix time).
+        host: Its machine.
+        last_sign: When it last gave a sign of life (Unix time); decides if it is on another machine.
+    """
+    if host != HOST:
+        return time.time() - last_sign < _LONGEST_SILENCE
+    if pid is None or pid_started is None:
         return False
+    now = started(pid)
+    return now is not None and abs(now - pid_started) < 1.0
 
 
 @contextmanager

@@ -17,18 +17,19 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from workbench.configs import canonical_json, digest, from_data
+from workbench.configs import canonical_json, digest, from_data, is_count
 from workbench.errors import InputError
 from workbench.files import (
     aside,
     json_line,
+    open_file,
     read_json,
     read_json_lines,
     read_object,
@@ -37,14 +38,14 @@ from workbench.files import (
     write_bytes,
     write_json,
 )
-from workbench.processes import alive, locked
+from workbench.processes import HOST, alive, locked
 from workbench.run_names import NAME, check_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_STEP = re.compile(r"step-(\d{8,})\Z")
-_CONFIG, _STATUS, _METRICS = "config.json", "status.json", "metrics.jsonl"
+_STEP = re.compile(r"step-([0-9]{8,15})\Z")
+_CONFIG, _STATUS, _METRICS, _CLAIM = "config.json", "status.json", "metrics.jsonl", "claim.json"
 _TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
 _TAIL = 8192
 """Bytes read from the end of the metrics for the last line: many times a line's length."""
@@ -65,6 +66,7 @@ class Status:
         error: Last error in one line, or None.
         pid: Process that wrote this.
         pid_started: Start time of that process, so that a recycled pid is not taken for it.
+        host: Machine of that process; this one if not given.
     """
 
     state: str
@@ -74,6 +76,17 @@ class Status:
     error: str | None = None
     pid: int | None = None
     pid_started: float | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Who trains a run, and since when (Unix time)."""
+
+    pid: int
+    pid_started: float
+    host: str
+    since: float
 
 
 class RunFolder:
@@ -116,7 +129,7 @@ class RunFolder:
         """
         check_name(path.name)
         if os.path.lexists(path):
-            raise InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
+            raise _taken(path)
         unfinished = aside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +141,8 @@ class RunFolder:
             os.rename(unfinished, path)
             sync_folder(path.parent)
         except OSError as error:
+            if has_traces(str(path)):  # another process was faster
+                raise _taken(path) from error
             raise InputError(f"{path} must be writable; {error.strerror}.") from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -167,7 +182,7 @@ class RunFolder:
     def write_status(self, state: str, step: int, n_steps: int, error: str | None = None) -> None:
         """Replace the status; this process signs it."""
         me = psutil.Process()
-        status = Status(state, step, n_steps, time.time(), error, me.pid, me.create_time())
+        status = Status(state, step, n_steps, time.time(), error, me.pid, me.create_time(), HOST)
         write_json(self.status_path, vars(status))
 
     def status(self) -> Status:
@@ -179,7 +194,8 @@ class RunFolder:
         if not (self.status_path).exists():
             return Status("new", 0, 0, 0.0)
         status = from_data(Status, read_json(self.status_path), str(self.status_path))
-        if status.state == "running" and not alive(status.pid, status.pid_started):
+        lives = alive(status.pid, status.pid_started, status.host or HOST, status.heartbeat)
+        if status.state == "running" and not lives:
             return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
         return status
 
@@ -187,27 +203,34 @@ class RunFolder:
         """Take the run for this process; a claim of a dead process is taken over.
 
         Raises:
-            InputError: If a living process holds it.
+            InputError: If a living process holds it, its claim is damaged, or the folder cannot be written.
         """
         me = psutil.Process()
-        mine = json.dumps({"pid": me.pid, "pid_started": me.create_time()}).encode()
-        with locked(self.path):
-            holder = self._holder()
-            if holder is not None:
-                raise InputError(f"run {self.name!r} is being trained by process {holder}. Wait for it or stop it.")
-            write_bytes(self.path / "claim.json", mine)
-
-    def _holder(self) -> int | None:
+        mine = _Claim(me.pid, me.create_time(), HOST, time.time())
         try:
-            claim = json.loads((self.path / "claim.json").read_bytes())
-            lives = alive(claim["pid"], claim["pid_started"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return claim["pid"] if lives else None
+            with locked(self.path):
+                self._refuse_if_held()
+                write_json(self.path / _CLAIM, vars(mine))
+        except OSError as error:
+            raise InputError(f"{self.path} must be writable; {error.strerror}.") from error
+
+    def _refuse_if_held(self) -> None:
+        path = self.path / _CLAIM
+        if not path.exists():
+            return
+        held = from_data(_Claim, read_json(path), str(path))
+        here = held.host == HOST
+        last_sign = held.since if here else max(held.since, self.status().heartbeat)
+        if alive(held.pid, held.pid_started, held.host, last_sign):
+            where = "" if here else f" on {held.host}"
+            raise InputError(
+                f"run {self.name!r} is being trained by process {held.pid}{where}. Wait for it or stop it."
+            )
 
     def release(self) -> None:
         """Give the run back."""
-        (self.path / "claim.json").unlink(missing_ok=True)
+        with suppress(FileNotFoundError), locked(self.path):
+            (self.path / _CLAIM).unlink()
 
     def sweep(self) -> None:
         """Remove what interrupted writes left behind. Only the holder of the claim may."""
@@ -225,14 +248,18 @@ class RunFolder:
         """All lines; a torn last one is dropped.
 
         Raises:
-            InputError: If another line is damaged.
+            InputError: If another line is damaged or names no step.
         """
-        return read_json_lines(self.metrics_path)
+        lines = read_json_lines(self.metrics_path)
+        for number, line in enumerate(lines, 1):
+            if not is_count(line.get("step"), at_least=0):
+                raise InputError(f"{self.metrics_path} line {number} must name its step; got {line.get('step')!r}.")
+        return lines
 
     def last_metrics(self) -> dict[str, Any]:
         """The last whole line, from the end of the file alone and unchecked; empty if there is none."""
         try:
-            with open(self.metrics_path, "rb") as file:
+            with open_file(self.metrics_path) as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
                 lines = file.read().split(b"\n")[:-1]
         except OSError:
@@ -249,25 +276,16 @@ class RunFolder:
     def checkpoint_steps(self) -> list[int]:
         """Steps with a complete checkpoint, in order."""
         found = (_STEP.match(p.name) for p in (self.path / "checkpoints").glob("step-*"))
-        return sorted(
-            int(match[1])
-            for match in found
-            if match and (self.path / "checkpoints" / match.string / _MANIFEST).is_file()
-        )
+        steps = {int(match[1]) for match in found if match}
+        return sorted(step for step in steps if (self._checkpoint(step) / _MANIFEST).is_file())
 
     def save_checkpoint(self, step: int, weights: "Mapping[str, Tensor]", state: Mapping[str, Any]) -> None:
         """Add a checkpoint: written aside, its manifest last, then renamed into place."""
-        import torch
-        from safetensors.torch import save
+        from workbench.tensors import state_to_bytes, weights_to_bytes
 
         final = self._checkpoint(step)
         unfinished = aside(final)
-        state_file = BytesIO()
-        torch.save(dict(state), state_file)
-        content = {
-            _WEIGHTS: save({k: v.detach().cpu().contiguous() for k, v in weights.items()}),
-            _STATE: state_file.getvalue(),
-        }
+        content = {_WEIGHTS: weights_to_bytes(weights), _STATE: state_to_bytes(state)}
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
         manifest = {"schema": _CHECKPOINT_SCHEMA, "step": step, "files": sums}
         try:
@@ -287,13 +305,12 @@ class RunFolder:
         Raises:
             InputError: If there is no such checkpoint or its content does not match its manifest.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
+        from workbench.tensors import weights_from_bytes
 
         path, content = self._checked_file(step, _WEIGHTS)
         try:
-            return load(content)
-        except (SafetensorError, KeyError) as error:
+            return weights_from_bytes(content)
+        except ValueError as error:
             raise InputError(f"{path} must be a safetensors file of weights; {error}.") from error
 
     def train_state(self, step: int | None = None) -> dict[str, Any]:
@@ -303,15 +320,14 @@ class RunFolder:
             InputError: If there is no such checkpoint, its content does not match its manifest, or it holds more
                 than tensors and plain values.
         """
-        import torch
+        from workbench.tensors import state_from_bytes
 
         path, content = self._checked_file(step, _STATE)
         try:
-            return torch.load(BytesIO(content), weights_only=True, map_location="cpu")
-        except Exception as error:  # whatever a hostile pickle makes the unpickler raise
+            return state_from_bytes(content)
+        except ValueError as error:
             raise InputError(
-                f"{path} must hold tensors and plain values only; it does not, and nothing in it was run. "
-                f"Delete the folder {path.parent.name}."
+                f"{path} must hold tensors and plain values only; {error}. Delete the folder {path.parent.name}."
             ) from error
 
     def weights_sha256(self, step: int | None = None) -> str:
@@ -358,7 +374,8 @@ class RunFolder:
         path = self._checkpoint(step) / name
         expected = self._file_sums(step)[name]
         try:
-            content = path.read_bytes()
+            with open_file(path) as file:
+                content = file.read()
         except OSError:
             content = None
         if content is None or hashlib.sha256(content).hexdigest() != expected:
@@ -436,9 +453,13 @@ def run_inside(root: Path, name: str) -> RunFolder:
     return RunFolder.open(path)
 
 
+def _taken(path: Path) -> InputError:
+    return InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
+
+
 def _line_or_none(line: bytes) -> dict[str, Any] | None:
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
