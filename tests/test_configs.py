@@ -67,14 +67,18 @@ def options(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
 def transformers(draw: st.DrawFn) -> dict[str, Any]:
     n_heads, d_head = draw(st.integers(1, 8)), draw(optional["whole"])
     layout = draw(st.sampled_from(list(SWITCHES["layout"])))
+    attention, output = (draw(st.sampled_from(list(SWITCHES[name]))) for name in ("attention", "output"))
+    sinks = list(SWITCHES["sink"]) if attention in ("softmax", "softmax_plus_one", "clipped_softmax") else ["none"]
     return {
         "n_layers": draw(count),
         "d_model": n_heads * draw(count) if d_head is None else draw(count),
         "n_heads": n_heads,
         "d_head": d_head,
         "d_mlp": draw(optional["whole"]),
-        "attention": draw(st.sampled_from(list(SWITCHES["attention"]))),
-        "causal": draw(st.booleans()),
+        "attention": attention,
+        "attention_gate": draw(st.booleans()),
+        "sink": draw(st.sampled_from(sinks)),
+        "causal": attention == "delta" or draw(st.booleans()),
         "query_in_keys": draw(st.booleans()) if layout == "pairs" else True,
         "attention_scale": draw(optional["positive"]),
         "positions": draw(
@@ -86,7 +90,8 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
         "tied_layers": draw(st.booleans()),
         "layout": layout,
         "input": draw(st.sampled_from(["continuous", "tokens"])),
-        "output": draw(st.sampled_from(list(SWITCHES["output"]))),
+        "output": output,
+        "d_output": draw(optional["whole"]) if output == "vector" and layout != "interleaved_shared" else None,
         "init_std": draw(optional["positive"]),
         "d_input": draw(optional["whole"]),
         "n_context": draw(optional["whole"]),

@@ -24,11 +24,11 @@ PROMPTS = {
     for layout, causal, query in product(SWITCHES["layout"], (True, False), (True, False))
     if query or layout == "pairs"
 }
+FLAGS = ["bias", "tied_layers", "attention_gate"]
 FACTORS = {
     "prompt": list(PROMPTS),
     **{name: list(registry) for name, registry in SWITCHES.items() if name != "layout"},
-    "bias": [True, False],
-    "tied_layers": [False, True],
+    **{name: [getattr(TransformerConfig(), name), not getattr(TransformerConfig(), name)] for name in FLAGS},
 }
 
 
@@ -167,7 +167,7 @@ def test_a_pattern_is_zero_where_hidden_and_a_distribution_where_it_says_so(swit
     _, cache = model.run_with_cache(prompt(model))
     pattern = cache["pattern", 0]
     assert (pattern[..., ~model.visible] == 0).all()
-    if model.blocks[0].attn.kind.sums_to_one:
+    if model.blocks[0].attn.sums_to_one:
         sees_any = model.visible.any(-1).to(pattern.dtype)
         torch.testing.assert_close(pattern.sum(-1), sees_any.expand(pattern.shape[:-1]))
 

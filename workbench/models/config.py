@@ -1,13 +1,12 @@
 """What a transformer is made of. Does not import transformer_lens, so that configs load fast."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
 from workbench.errors import InputError, must, refuse_faults
-from workbench.models.kinds import SWITCHES
+from workbench.models.kinds import ATTENTIONS, SWITCHES
 from workbench.registry import unknown
 
 
@@ -26,7 +25,12 @@ class TransformerConfig:
     d_mlp: int | None = None
     """Hidden units of the MLP; 4 d_model if not given."""
     attention: str = "softmax"
-    """From scores to pattern: softmax, linear, relu."""
+    """From scores to pattern: softmax, softmax_plus_one, clipped_softmax, sigmoid, linear, relu, delta."""
+    attention_gate: bool = False
+    """Whether each head's output is multiplied by a sigmoid of the token that it writes to (Bondarenko et al. 2023,
+    arXiv:2306.12929)."""
+    sink: str = "none"
+    """Extra key that every query sees: none, key_value, logit."""
     causal: bool = True
     """Whether a position sees only itself and earlier ones. If not, only the last query is predicted."""
     query_in_keys: bool = True
@@ -64,62 +68,46 @@ class TransformerConfig:
     """Positions the model has; two per example if not given."""
 
     def __post_init__(self) -> None:
-        d_head = self.d_head
-        refuse_faults(
-            [
-                *(
-                    "" if getattr(self, field) in known else unknown(field, getattr(self, field), known)
-                    for field, known in SWITCHES.items()
-                ),
-                *(
-                    must(name, "be a whole number of at least 1", value, is_count(value))
-                    for name in ("n_layers", "d_model", "n_heads")
-                    for value in [getattr(self, name)]
-                ),
-                *(
-                    must(name, "be a whole number of at least 1", value, value is None or is_count(value))
-                    for name in ("d_head", "d_mlp", "d_input", "n_context", "d_output", "d_vocab", "n_ctx")
-                    for value in [getattr(self, name)]
-                ),
-                must(
-                    "n_heads",
-                    f"divide d_model {self.d_model}",
-                    self.n_heads,
-                    d_head is not None or not is_count(self.n_heads) or self.d_model % self.n_heads == 0,
-                    "or give d_head",
-                ),
-                *(
-                    must(name, "be greater than 0", value, value is None or is_finite(value, above=0))
-                    for name in ("attention_scale", "init_std")
-                    for value in [getattr(self, name)]
-                ),
-                must(
-                    "d_head",
-                    "be even with rotary positions",
-                    self.d_head,
-                    self.positions != "rotary" or not is_count(self.n_heads) or self.head_width % 2 == 0,
-                ),
-                must(
-                    "query_in_keys",
-                    "be true unless layout is 'pairs'",
-                    self.query_in_keys,
-                    self.query_in_keys or self.layout == "pairs",
-                ),
-                must(
-                    "output",
-                    f"be 'vector' for labels of d_output {self.d_output!r}",
-                    self.output,
-                    self.output == "vector" or self.d_output is None,
-                ),
-                must(
-                    "d_output",
-                    f"be at most d_input {self.d_input!r} in layout 'interleaved_shared'",
-                    self.d_output,
-                    self.layout != "interleaved_shared" or (self.d_output or 1) <= (self.d_input or math.inf),
-                    "or choose layout 'interleaved'",
-                ),
-            ]
-        )
+        unknown_values = [
+            unknown(field, getattr(self, field), known)
+            for field, known in SWITCHES.items()
+            if getattr(self, field) not in known
+        ]
+        refuse_faults([*unknown_values, *self._size_faults(), *([] if unknown_values else self._combination_faults())])
+
+    def _size_faults(self) -> Iterator[str]:
+        for name in ("n_layers", "d_model", "n_heads"):
+            value = getattr(self, name)
+            yield must(name, "be a whole number of at least 1", value, is_count(value))
+        for name in ("d_head", "d_mlp", "d_input", "n_context", "d_output", "d_vocab", "n_ctx"):
+            value = getattr(self, name)
+            yield must(name, "be a whole number of at least 1", value, value is None or is_count(value))
+        for name in ("attention_scale", "init_std"):
+            value = getattr(self, name)
+            yield must(name, "be greater than 0", value, value is None or is_finite(value, above=0))
+        if self.d_head is None and is_count(self.n_heads):
+            fits = self.d_model % self.n_heads == 0
+            yield must("n_heads", f"divide d_model {self.d_model}", self.n_heads, fits, "or give d_head")
+        if self.positions == "rotary" and is_count(self.n_heads):
+            yield must("d_head", "be even with rotary positions", self.d_head, self.head_width % 2 == 0)
+
+    def _combination_faults(self) -> Iterator[str]:
+        kind = ATTENTIONS[self.attention]
+        with_kind = f"with attention {self.attention!r}"
+        if kind.writes is not None:
+            yield must("causal", f"be true {with_kind}, which writes in order", self.causal, self.causal)
+            yield must("sink", f"be 'none' {with_kind}", self.sink, self.sink == "none")
+        elif not kind.keys_compete:
+            rule = f"be 'none' or 'key_value' {with_kind}, whose keys take no weight from each other"
+            yield must("sink", rule, self.sink, self.sink != "logit")
+        in_pairs = self.query_in_keys or self.layout == "pairs"
+        yield must("query_in_keys", "be true unless layout is 'pairs'", self.query_in_keys, in_pairs)
+        if self.d_output is not None:
+            rule = f"be 'vector' for labels of d_output {self.d_output}"
+            yield must("output", rule, self.output, self.output == "vector")
+        if self.layout == "interleaved_shared" and self.d_output is not None and self.d_input is not None:
+            rule = f"be at most d_input {self.d_input} in layout 'interleaved_shared'"
+            yield must("d_output", rule, self.d_output, self.d_output <= self.d_input, "or choose layout 'interleaved'")
 
     @property
     def head_width(self) -> int:

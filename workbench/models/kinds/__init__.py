@@ -9,9 +9,11 @@ from workbench.models.kinds.mlps import MLPS
 from workbench.models.kinds.norms import NORMS
 from workbench.models.kinds.outputs import OUTPUTS
 from workbench.models.kinds.positions import POSITIONS
+from workbench.models.kinds.sinks import SINKS
 
 SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "attention": ATTENTIONS,
+    "sink": SINKS,
     "positions": POSITIONS,
     "norm": NORMS,
     "mlp": MLPS,

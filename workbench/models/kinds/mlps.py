@@ -18,12 +18,14 @@ class MLPKind:
         label: Name for people.
         source: Where it is defined.
         activation: Applied between the two linear maps, or None for no MLP at all.
+        lens_name: TransformerLens's ``act_fn``.
     """
 
     name: str
     label: str
     source: str
     activation: Callable[[Tensor], Tensor] | None
+    lens_name: str
 
 
 def gelu_tanh(pre: Tensor) -> Tensor:
@@ -32,8 +34,8 @@ def gelu_tanh(pre: Tensor) -> Tensor:
 
 
 MLPS = by_name(
-    MLPKind("none", "None", "Elhage et al. 2021, attention-only transformers", None),
-    MLPKind("gelu", "GELU", "Hendrycks and Gimpel 2016, arXiv:1606.08415", F.gelu),
-    MLPKind("gelu_tanh", "GELU (tanh form)", "Radford et al. 2019, GPT-2", gelu_tanh),
-    MLPKind("relu", "ReLU", "Vaswani et al. 2017, arXiv:1706.03762, equation 2", F.relu),
+    MLPKind("none", "None", "Elhage et al. 2021, attention-only transformers", None, "gelu"),
+    MLPKind("gelu", "GELU", "Hendrycks and Gimpel 2016, arXiv:1606.08415", F.gelu, "gelu"),
+    MLPKind("gelu_tanh", "GELU (tanh form)", "Radford et al. 2019, GPT-2", gelu_tanh, "gelu_new"),
+    MLPKind("relu", "ReLU", "Vaswani et al. 2017, arXiv:1706.03762, equation 2", F.relu, "relu"),
 )
