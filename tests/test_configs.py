@@ -69,6 +69,9 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
     layout = draw(st.sampled_from(list(SWITCHES["layout"])))
     attention, output = (draw(st.sampled_from(list(SWITCHES[name]))) for name in ("attention", "output"))
     sinks = list(SWITCHES["sink"]) if attention in ("softmax", "softmax_plus_one", "clipped_softmax") else ["none"]
+    tokens = draw(st.booleans())
+    positions = ["none", "learned"] + ["concatenated"] * (not tokens)
+    positions += ["alibi", "t5"] * (attention != "delta") + ["rotary"] * (d_head is not None and d_head % 2 == 0)
     return {
         "n_layers": draw(count),
         "d_model": n_heads * draw(count) if d_head is None else draw(count),
@@ -81,15 +84,13 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
         "causal": attention == "delta" or draw(st.booleans()),
         "query_in_keys": draw(st.booleans()) if layout == "pairs" else True,
         "attention_scale": draw(optional["positive"]),
-        "positions": draw(
-            st.sampled_from(["none", "learned"] if d_head is None or d_head % 2 else list(SWITCHES["positions"]))
-        ),
+        "positions": draw(st.sampled_from(positions)),
         "norm": draw(st.sampled_from(list(SWITCHES["norm"]))),
         "mlp": draw(st.sampled_from(list(SWITCHES["mlp"]))),
         "bias": draw(st.booleans()),
         "tied_layers": draw(st.booleans()),
         "layout": layout,
-        "input": draw(st.sampled_from(["continuous", "tokens"])),
+        "input": "tokens" if tokens else "continuous",
         "output": output,
         "d_output": draw(optional["whole"]) if output == "vector" and layout != "interleaved_shared" else None,
         "init_std": draw(optional["positive"]),

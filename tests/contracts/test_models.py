@@ -70,8 +70,7 @@ def prompt(model: Transformer, n_batch: int = 2, seed: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     if model.config.input == "tokens":
         return torch.randint(D_VOCAB, (n_batch, model.n_ctx), generator=generator)
-    width = model.embed.in_features
-    return torch.randn(n_batch, model.n_ctx, width, generator=generator).to(model.unembed.weight.dtype)
+    return torch.randn(n_batch, model.n_ctx, model.d_token, generator=generator).to(model.unembed.weight.dtype)
 
 
 def name_of(switches: dict) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
 from workbench.errors import InputError, must, refuse_faults
-from workbench.models.kinds import ATTENTIONS, SWITCHES
+from workbench.models.kinds import ATTENTIONS, POSITIONS, SWITCHES
 from workbench.registry import unknown
 
 
@@ -38,7 +38,7 @@ class TransformerConfig:
     attention_scale: float | None = None
     """Factor on query . key; 1 / sqrt(d_head) if not given."""
     positions: str = "learned"
-    """Position information: none, learned, rotary."""
+    """Position information: none, learned, concatenated, rotary, alibi, t5."""
     norm: str = "layer_norm"
     """Normalisation before each sublayer and before the output: none, layer_norm, rms_norm."""
     mlp: str = "gelu"
@@ -92,14 +92,19 @@ class TransformerConfig:
             yield must("d_head", "be even with rotary positions", self.d_head, self.head_width % 2 == 0)
 
     def _combination_faults(self) -> Iterator[str]:
-        kind = ATTENTIONS[self.attention]
+        kind, positions = ATTENTIONS[self.attention], POSITIONS[self.positions]
         with_kind = f"with attention {self.attention!r}"
         if kind.writes is not None:
             yield must("causal", f"be true {with_kind}, which writes in order", self.causal, self.causal)
             yield must("sink", f"be 'none' {with_kind}", self.sink, self.sink == "none")
+            rule = f"add nothing to the scores {with_kind}, which are no similarities to compare"
+            yield must("positions", rule, self.positions, not positions.adds_to_scores, "such as rotary")
         elif not kind.keys_compete:
             rule = f"be 'none' or 'key_value' {with_kind}, whose keys take no weight from each other"
             yield must("sink", rule, self.sink, self.sink != "logit")
+        if positions.one_hot:
+            rule = "be 'continuous' with positions 'concatenated'"
+            yield must("input", rule, self.input, self.input == "continuous", "learned ones are the same for tokens")
         in_pairs = self.query_in_keys or self.layout == "pairs"
         yield must("query_in_keys", "be true unless layout is 'pairs'", self.query_in_keys, in_pairs)
         if self.d_output is not None:

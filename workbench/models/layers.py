@@ -102,7 +102,7 @@ def tie(blocks: nn.ModuleList) -> None:
 def initialise(model: nn.Module, config: TransformerConfig, generator: torch.Generator) -> None:
     """Gaussian weights and zero biases; maps into the stream are scaled by 1 / sqrt(2 n_layers), as in GPT-2."""
     for name, parameter in model.named_parameters():
-        if name.endswith(("bias", "sink.logit")):
+        if name.endswith(("bias", "sink.logit", "score_bias.weight")):
             parameter.zero_()
         elif "ln" not in name:
             is_vector = name.endswith(("positions.weight", "sink.key", "sink.value"))  # learned, not multiplied

@@ -115,7 +115,7 @@ class LensModel(HookedRootModule):
             act_fn=MLPS[config.mlp].lens_name,
             attn_only=config.mlp == "none",
             normalization_type=NORMS[config.norm].lens_name,
-            positional_embedding_type="rotary" if config.positions == "rotary" else "standard",
+            positional_embedding_type=POSITIONS[config.positions].lens_name,
             attention_dir="causal" if config.causal else "bidirectional",
             model_name="mesascope",
             device=str(self.unembed.weight.device),
@@ -182,7 +182,7 @@ class LensModel(HookedRootModule):
 
     @property
     def W_E(self) -> Float[Tensor, "d_token d_model"]:
-        """Read-in weights, a view of the parameter."""
+        """Read-in weights, a view of the parameter; with concatenated positions their rows come last."""
         weight = cast(Tensor, self.embed.weight)
         return weight if isinstance(self.embed, nn.Embedding) else weight.T
 
@@ -207,6 +207,8 @@ class LensModel(HookedRootModule):
         table = {"embed.W_E": self.W_E, "unembed.W_U": self.W_U, "unembed.b_U": self.b_U}
         if POSITIONS[self.config.positions].table:
             table["pos_embed.W_pos"] = cast(nn.Embedding, self.positions).weight
+        if POSITIONS[self.config.positions].buckets is not None:
+            table["rel_pos_bias.weight"] = cast(Tensor, cast(nn.Module, self.score_bias).weight)
         for layer, block in enumerate(self.layers):
             for name, sublayer in (("attn", block.attn), ("mlp", block.mlp if block.has_mlp else None)):
                 own = {} if sublayer is None else sublayer.lens_parameters()

@@ -1,10 +1,11 @@
 """The one model class: a decoder-only transformer on TransformerLens, for every experiment."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -14,11 +15,13 @@ from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, OUTPUTS, POSITIONS
 from workbench.models.kinds.outputs import OutputKind
+from workbench.models.kinds.positions import PositionKind
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.lens import LensModel
-from workbench.models.maps import Map, linear
+from workbench.models.maps import linear
 from workbench.models.places import Places
 from workbench.models.prompt import plan_of
+from workbench.models.score_bias import ScoreBias
 
 
 class Transformer(LensModel):
@@ -33,6 +36,7 @@ class Transformer(LensModel):
     """
 
     position_ids: Tensor
+    position_codes: Tensor
     visible: Tensor
 
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
@@ -51,13 +55,19 @@ class Transformer(LensModel):
         self.n_ctx = self._length()
         self.embed = self._read_in()
         self.hook_embed = HookPoint()
-        if POSITIONS[config.positions].table:
+        if self.position_kind.table:
             self.positions = nn.utils.skip_init(nn.Embedding, self.n_ctx, config.d_model)
             self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.ln_final = build_norm(config)
         self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output != "logits")
-        self.register_buffer("position_ids", self.plan.positions(self.n_ctx), persistent=False)
+        position_ids = self.plan.positions(self.n_ctx)
+        if self.position_kind.adds_to_scores:
+            self.score_bias = ScoreBias(config, position_ids)
+        if self.position_kind.one_hot:
+            codes = F.one_hot(position_ids, self.n_ctx).to(torch.get_default_dtype())
+            self.register_buffer("position_codes", codes, persistent=False)
+        self.register_buffer("position_ids", position_ids, persistent=False)
         self.register_buffer("visible", self.plan.visible(self.n_ctx), persistent=False)
         if config.tied_layers:
             tie(self.blocks)
@@ -80,8 +90,18 @@ class Transformer(LensModel):
             return nn.utils.skip_init(nn.Embedding, config.d_vocab, config.d_model)
         if config.d_input is None:
             raise InputError("model.d_input must be given for continuous input; got None.")
-        width = LAYOUTS[config.layout].width(config.d_input, config.d_output or 1)
-        return linear(width, config.d_model, bias=config.bias)
+        d_code = self.n_ctx if self.position_kind.one_hot else 0
+        return linear(self.d_token + d_code, config.d_model, bias=config.bias)
+
+    @property
+    def d_token(self) -> int:
+        """Numbers per token of a continuous prompt."""
+        return LAYOUTS[self.config.layout].width(self.config.d_input or 0, self.config.d_output or 1)
+
+    @property
+    def position_kind(self) -> PositionKind:
+        """How a token knows where it stands."""
+        return POSITIONS[self.config.positions]
 
     @property
     def d_out(self) -> int:
@@ -123,18 +143,28 @@ class Transformer(LensModel):
             self._embedded(prompt) if start_at_layer is None else self._checked_vectors(prompt, self.config.d_model)
         )
         n_positions = self._checked_length(stream)
-        places = Places(self.position_ids[:n_positions], self.plan.visible_of_first(self.visible, n_positions))
+        places = self._places(n_positions)
         for block in self.layers[slice(first, stop_at_layer)]:
             stream = block(stream, places)
         if stop_at_layer is not None:
             return stream
         return self.unembed(self.ln_final(stream))
 
+    def _places(self, n_positions: int) -> Places:
+        visible = self.plan.visible_of_first(self.visible, n_positions)
+        bias = None
+        if self.position_kind.adds_to_scores:
+            bias = self.score_bias(n_positions).masked_fill(~visible, -math.inf)
+        return Places(self.position_ids[:n_positions], visible, bias)
+
     def _embedded(self, prompt: Tensor) -> Tensor:
         self._check_prompt(prompt)
+        n_positions = self._checked_length(prompt)
+        if self.position_kind.one_hot:
+            codes = self.position_codes[:n_positions].expand(len(prompt), -1, -1)
+            prompt = torch.cat([prompt, codes], -1)
         stream = self.hook_embed(self.embed(prompt))
-        if POSITIONS[self.config.positions].table:
-            n_positions = self._checked_length(stream)
+        if self.position_kind.table:
             table = self.positions(self.position_ids[:n_positions])
             stream = stream + self.hook_pos_embed(table.expand_as(stream))
         return stream
@@ -146,7 +176,7 @@ class Transformer(LensModel):
                     f"prompt must be token ids [batch pos]; got {prompt.dtype} of shape {tuple(prompt.shape)}."
                 )
             return
-        self._checked_vectors(prompt, cast(Map, self.embed).in_features)
+        self._checked_vectors(prompt, self.d_token)
 
     def _checked_vectors(self, vectors: Tensor, width: int) -> Tensor:
         dtype = self.unembed.weight.dtype
