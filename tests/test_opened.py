@@ -11,7 +11,8 @@ from workbench.environment import environment
 from workbench.errors import InputError
 from workbench.opened import Run, open_run
 from workbench.runs import RunFolder
-from workbench.training.loop import build_model, train
+from workbench.training.building import build_model
+from workbench.training.loop import train
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,14 @@ def to_data(config: Any) -> Any:
     return config
 
 
+def with_values(config: T, values: Mapping[str, Any]) -> T:
+    """A copy of the config that holds these values, unchecked: such as tensors in place of numbers."""
+    held = object.__new__(type(config))
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        object.__setattr__(held, field.name, values.get(field.name, getattr(config, field.name)))
+    return held
+
+
 def from_data(cls: type[T], data: Any, where: str = "") -> T:
     """The config of class ``cls`` that ``data`` describes; missing keys take their defaults.
 

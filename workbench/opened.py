@@ -45,7 +45,7 @@ class Run:
         Raises:
             InputError: If there is no such checkpoint, or it is damaged.
         """
-        from workbench.training.loop import build_model, load_weights
+        from workbench.training.building import build_model, load_weights
 
         weights = self.folder.weights(step)
         model = build_model(self.config)
@@ -54,7 +54,7 @@ class Run:
 
     def untrained_model(self) -> "Transformer":
         """The model as it was before the first update: the control of every score."""
-        from workbench.training.loop import build_model
+        from workbench.training.building import build_model
 
         return build_model(self.config).eval()
 

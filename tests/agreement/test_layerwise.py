@@ -14,7 +14,8 @@ from workbench.configs import canonical_json, no_nan, to_data
 from workbench.errors import InputError
 from workbench.models import Transformer, TransformerConfig
 from workbench.tasks import LinearRegression
-from workbench.training.loop import build_model, build_optimizer, update
+from workbench.training.building import build_model, load_weights
+from workbench.training.program import Program
 
 SMALL = AgreementConfig(n_fit=512, n_prompts=128, n_resamples=20)
 
@@ -24,9 +25,10 @@ def trained():
     config = tiny_config(n_steps=400, lr=1e-2, n_batch=64, warmup_steps=20, clip_norm=1.0)
     config = replace(config, model=replace(config.model, d_model=16))
     model, untrained = build_model(config), build_model(config)
-    optimizer = build_optimizer(model, config.train)
-    for step in range(config.train.n_steps):
-        update(step, model, optimizer, config, logged=False)
+    program = Program([config])
+    for _ in range(config.train.n_steps):
+        program.update()
+    load_weights(model, program.weights_of(0))
     return model.eval(), untrained.eval(), config.task
 
 

@@ -54,7 +54,7 @@ def test_anisotropic_inputs_keep_the_trace_and_have_the_stated_spectrum(covarian
 
 def test_the_kept_covariance_is_that_of_the_inputs():
     task = LinearRegression(d_input=4, n_context=8, covariance="condition", basis="fixed", input_scale=1.5)
-    batch = task.prompts(0, "test", 0, 8192)
+    batch = task.prompts(0, "test", 0, 2**16)
     torch.testing.assert_close(covariance_of(batch.xs), batch.latents["covariance"][0], rtol=0.05, atol=0.02)
 
 

@@ -22,9 +22,12 @@ from workbench.errors import InputError
 from workbench.models import TransformerConfig
 from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression, Task
+from workbench.tasks.draws import Draws
 from workbench.training import loop
+from workbench.training.building import build_model, check_device
 from workbench.training.config import RunConfig, TrainConfig
-from workbench.training.loop import Progress, TrainingFailed, build_model, build_optimizer, check_device, train, update
+from workbench.training.loop import Progress, TrainingFailed, train
+from workbench.training.program import Program
 
 
 def weights_bytes(folder: RunFolder) -> dict[str, bytes]:
@@ -57,6 +60,12 @@ def same(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
+def updated(program: Program) -> list[dict[str, Any]]:
+    """The lines of one more update."""
+    program.update()
+    return program.lines()
+
+
 def trained(root: Path, name: str, **settings: Any) -> RunFolder:
     folder = tiny_run(root, name, **settings)
     assert train(folder) == "finished"
@@ -76,10 +85,11 @@ def trained(root: Path, name: str, **settings: Any) -> RunFolder:
     ids=["adam", "adamw", "sgd with momentum"],
 )
 def test_every_optimizer_lowers_the_loss(settings: dict[str, Any]):
-    config = tiny_config(**settings)
-    model = build_model(config)
-    optimizer = build_optimizer(model, config.train)
-    lines = [update(0, model, optimizer, config, logged=True) for _ in range(80)]  # the same prompts every time
+    program = Program([tiny_config(**settings)])
+    lines = []
+    for _ in range(80):
+        program.step.zero_()  # the same prompts every time
+        lines += updated(program)
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     assert lines[0]["lr"] == settings["lr"]
 
@@ -93,10 +103,9 @@ class Counting(Task):
     source: ClassVar[str] = "made up here"
     presets: ClassVar[Mapping[str, Any]] = {}
 
-    def sample(self, n_batch: int, generator: torch.Generator, *, d_active: int | Tensor | None = None) -> TokenBatch:
-        first = torch.randint(7, (n_batch, 1), generator=generator)
-        counted = (first + torch.arange(6)) % 7
-        mask = (torch.arange(5) > 0).expand(n_batch, 5)
+    def draw(self, draws: Draws, *, d_active: int | Tensor | None = None) -> TokenBatch:
+        counted = (draws.integers(7, 1) + torch.arange(6)) % 7
+        mask = (torch.arange(5) > 0).expand(draws.n_batch, 5)
         return TokenBatch(counted[:, :-1], counted[:, 1:], mask)
 
     def model_shape(self) -> dict[str, Any]:
@@ -113,9 +122,8 @@ def test_batches_of_tokens_train_too():
     model_config = TransformerConfig(n_layers=1, d_model=16, n_heads=2)
     config = RunConfig(Counting(), model_config, TrainConfig(n_steps=80, n_batch=32, lr=1e-2)).resolved()
     assert (config.model.input, config.model.output, config.model.d_vocab) == ("tokens", "logits", 7)
-    model = build_model(config)
-    optimizer = build_optimizer(model, config.train)
-    lines = [update(step, model, optimizer, config, logged=True) for step in range(80)]
+    program = Program([config])
+    lines = [line for _ in range(80) for line in updated(program)]
     assert lines[0]["loss"] > 0.7 * math.log(7), "at first it knows nothing"
     assert lines[-1]["loss"] < 0.2
     assert (lines[0]["excess"], lines[0]["d_active"], lines[0]["n_active"]) == (None, None, None)
@@ -124,39 +132,23 @@ def test_batches_of_tokens_train_too():
 def test_a_gradient_longer_than_the_limit_is_shortened_to_it():
     limit, lr = 0.01, 0.5
     config = tiny_config(optimizer="sgd", lr=lr, clip_norm=limit)
-    model = build_model(config)
-    before = [p.detach().clone() for p in model.parameters()]
-    line = update(0, model, build_optimizer(model, config.train), config, logged=True)
-    change = torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before)])
+    program = Program([config])
+    before = program.weights.clone()
+    (line,) = updated(program)
     assert line["grad_norm"] > 10 * limit, "the line tells the norm before it was shortened"
-    assert change.norm().item() == pytest.approx(lr * limit, rel=1e-4)  # clip_grad_norm_ divides by norm + 1e-6
-    free = build_model(config)
-    unclipped = replace(config, train=replace(config.train, clip_norm=None))
-    assert (
-        update(0, free, build_optimizer(free, unclipped.train), unclipped, logged=True)["grad_norm"]
-        == (line["grad_norm"])
-    )
+    assert (program.weights - before).norm().item() == pytest.approx(lr * limit, rel=1e-4)  # 1e-6 beside the norm
+    unclipped = Program([replace(config, train=replace(config.train, clip_norm=None))])
+    assert updated(unclipped)[0]["grad_norm"] == line["grad_norm"]
 
 
 def test_an_update_uses_the_schedules_of_its_step():
     curriculum = {"d_start": 1, "d_every": 2, "n_start": 2, "n_every": 2, "n_add": 1}
-    config = tiny_config(n_steps=4, warmup_steps=2, lr=0.1, **curriculum)
-    model = build_model(config)
-    optimizer = build_optimizer(model, config.train)
-    lines = [update(step, model, optimizer, config, logged=True) for step in range(4)]
+    program = Program([tiny_config(n_steps=4, warmup_steps=2, lr=0.1, **curriculum)])
+    lines = [line for _ in range(4) for line in updated(program)]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert [line["lr"] for line in lines] == [0.05, 0.1, 0.1, 0.1]
     assert [line["d_active"] for line in lines] == [1, 1, 2, 2]
     assert [line["n_active"] for line in lines] == [2, 2, 3, 3]
-
-
-def test_an_update_that_is_not_logged_says_nothing_and_does_the_same():
-    config = tiny_config()
-    models = [build_model(config) for _ in range(2)]
-    for model, logged in zip(models, (True, False)):
-        line = update(0, model, build_optimizer(model, config.train), config, logged=logged)
-        assert (line is not None) == logged
-    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
 
 
 BASE = {"n_steps": 6, "log_every": 1, "schedule": "linear", "decay_fraction": 0.5}
@@ -195,16 +187,14 @@ def test_an_option_of_training_changes_the_weights(base: dict[str, Any], change:
 
 def weights_after(**settings: Any) -> list[Tensor]:
     """The weights at the end of six updates, without a run folder."""
-    config = tiny_config(**{**BASE, **settings})
-    model = build_model(config)
-    optimizer = build_optimizer(model, config.train)
-    for step in range(6):
-        update(step, model, optimizer, config, logged=False)
-    return list(model.parameters())
+    program = Program([tiny_config(**{**BASE, **settings})])
+    for _ in range(6):
+        program.update()
+    return list(program.weights_of(0).values())
 
 
 @pytest.mark.parametrize(
-    "change", [{"log_every": 3}, {"checkpoint_every": None}, {"checkpoints_per_decade": 9}, {"n_threads": 1}], ids=str
+    "change", [{"log_every": 3}, {"checkpoint_every": None}, {"checkpoints_per_decade": 9}], ids=str
 )
 def test_what_is_written_down_does_not_change_the_weights(tmp_path: Path, change: dict[str, Any]):
     plain = trained(tmp_path, "plain", **BASE)

@@ -8,8 +8,8 @@ from workbench import baselines
 from workbench.batch import TokenBatch
 from workbench.models import Transformer, TransformerConfig
 from workbench.tasks import LinearRegression
-from workbench.training.loop import build_model
-from workbench.training.loss import least_squares_loss, mean_loss
+from workbench.training.building import build_model
+from workbench.training.loss import least_squares_loss, loss_weights, mean_loss
 
 TASK = LinearRegression(d_input=2, n_context=4)
 
@@ -60,10 +60,24 @@ def test_the_yardstick_is_ridge_regression_on_the_same_examples(generator: torch
     batch = task.sample(6, generator)
     predictions = baselines.predict("ridge", batch.xs, batch.ys, ridge=0.0625)  # (0.5 / 2)^2
     expected = ((predictions - batch.ys) ** 2)[:, :n].mean().item()
-    assert least_squares_loss(task, batch, build_model(tiny_config()), n) == pytest.approx(expected, rel=1e-12)
+    found = least_squares_loss(task, batch, loss_weights(batch, 4, n))
+    assert found.item() == pytest.approx(expected, rel=1e-6)  # the weights are of the batch's type
 
 
 def test_there_is_no_yardstick_for_tokens():
     tokens = torch.zeros(1, 2, dtype=torch.int64)
     batch = TokenBatch(tokens, tokens, torch.ones(1, 2, dtype=torch.bool))
-    assert least_squares_loss(TASK, batch, build_model(tiny_config()), None) is None
+    assert least_squares_loss(TASK, batch, loss_weights(batch, 2)) is None
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.3])
+@pytest.mark.parametrize("d_active", [2, 5])
+def test_recursive_least_squares_is_least_squares_at_every_length(noise_std: float, d_active: int):
+    task = LinearRegression(d_input=5, n_context=9, noise_std=noise_std, covariance="skewed")
+    batch = task.prompts(0, "test", 0, 16, d_active=d_active).to(dtype=torch.float64)
+    name, options = ("ridge", {"ridge": task.least_squares_ridge()}) if noise_std else ("ols", {})
+    predictions = baselines.predict(name, batch.xs, batch.ys, **options)
+    for n in range(1, 10):
+        expected = ((predictions - batch.ys) ** 2)[:, n - 1].mean().item()
+        found = least_squares_loss(task, batch.prefix(n), loss_weights(batch.prefix(n), 1))
+        assert found.item() == pytest.approx(expected, rel=1e-8, abs=1e-12)

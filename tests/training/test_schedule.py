@@ -4,8 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
+from tests.helpers import tiny_config
+from workbench.configs import with_values
 from workbench.training.config import TrainConfig, checkpoint_steps
+from workbench.training.replicas import train_numbers
 from workbench.training.schedule import d_active, learning_rate, n_active
 
 PLAIN = TrainConfig(n_steps=10, lr=1.0)
@@ -13,7 +17,7 @@ PLAIN = TrainConfig(n_steps=10, lr=1.0)
 
 def rates(**settings: object) -> list[float]:
     config = replace(PLAIN, **settings)  # type: ignore[arg-type]
-    return [learning_rate(step, config) for step in range(config.n_steps)]
+    return [learning_rate(step, config).item() for step in range(config.n_steps)]
 
 
 def test_a_constant_rate_stays():
@@ -63,6 +67,21 @@ def test_some_more_examples_come_into_use_every_so_often():
 def test_everything_is_in_use_without_a_curriculum():
     assert d_active(0, 7, PLAIN) == 7
     assert n_active(0, 9, PLAIN) == 9
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_replicas_each_have_their_own_rate_and_curriculum(schedule: str):
+    configs = [
+        TrainConfig(n_steps=10, schedule=schedule, lr=lr, lr_final=lr / 9, warmup_steps=w, decay_fraction=f, d_start=d)
+        for lr, w, f, d in ((1.0, 0, 1.0, 1), (0.1, 3, 0.3, 2))
+    ]
+    runs = [replace(tiny_config(), train=config) for config in configs]
+    together = with_values(configs[0], train_numbers(runs, torch.device("cpu")))
+    for step in range(10):
+        alone = [learning_rate(torch.tensor(step), config).item() for config in configs]
+        assert learning_rate(torch.tensor(step), together).tolist() == pytest.approx(alone, rel=1e-14)
+        dimensions = [int(d_active(step, 2, config)) for config in configs]
+        assert d_active(torch.tensor(step), 2, together).tolist() == dimensions
 
 
 def test_checkpoints_are_log_spaced_periodic_first_and_last():

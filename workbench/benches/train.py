@@ -12,8 +12,10 @@ from workbench.batch import RegressionBatch
 from workbench.benches.record import Bench, Row
 from workbench.linalg import cpu_threads
 from workbench.models.transformer import Transformer
+from workbench.training.building import build_model
 from workbench.training.config import RunConfig, preset_config
-from workbench.training.loop import build_model, build_optimizer, sensible_threads, update
+from workbench.training.loop import sensible_threads
+from workbench.training.program import Program
 
 _ROUNDS = 7
 _ROUND_MS = 400.0
@@ -76,11 +78,10 @@ def _row(preset: str, config: RunConfig, note: Callable[[str], None]) -> Row:
 
 
 def _ours(config: RunConfig) -> Callable[[int], None]:
-    model = build_model(config)
-    optimizer = build_optimizer(model, config.train)
+    program = Program([config], n_threads=sensible_threads(config))
 
-    def step(number: int) -> None:
-        update(number, model, optimizer, config, logged=False)
+    def step(number: int) -> None:  # noqa: ARG001  # the program counts for itself
+        program.update()
 
     return step
 

@@ -120,7 +120,8 @@ def create_run(config: "RunConfig", path: Path) -> "RunFolder":
     """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
     from workbench.environment import environment
     from workbench.runs import RunFolder
-    from workbench.training.loop import check_trainable, sensible_threads
+    from workbench.training.building import check_trainable
+    from workbench.training.loop import sensible_threads
 
     check_trainable(config)
     return RunFolder.create(path, config.to_data(), environment(config.train.seed, sensible_threads(config)))

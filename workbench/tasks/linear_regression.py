@@ -12,7 +12,8 @@ from torch import Tensor
 from workbench.batch import RegressionBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
-from workbench.tasks.task import Task, chunk_generator
+from workbench.tasks.draws import Draws, numbered
+from workbench.tasks.task import Task
 
 _UNIT_VARIANCE = {"gaussian": 1.0, "uniform": 1.0 / 12.0}
 
@@ -138,73 +139,59 @@ class LinearRegression(Task):
         """The same for Gaussian w, where the posterior mean is a ridge; None for sparse w and a pool."""
         return self.least_squares_ridge() if self.weights == "gaussian" else None
 
-    def sample(
-        self, n_batch: int, generator: torch.Generator, *, d_active: int | Tensor | None = None
-    ) -> RegressionBatch:
+    def draw(self, draws: Draws, *, d_active: int | Tensor | None = None) -> RegressionBatch:
         """Fresh prompts with latents ``w``, ``noise``, ``covariance`` and, for a pool, ``pool_index``."""
-        active = torch.arange(self.d_input, device=generator.device) < (self.d_input if d_active is None else d_active)
-        root = self._covariance_root(n_batch, generator)
-        xs = self._unit_inputs(n_batch, generator) * self.input_scale
+        active = torch.arange(self.d_input, device=draws.device) < (self.d_input if d_active is None else d_active)
+        root = self._covariance_root(draws)
+        xs = self._unit_inputs(draws) * self.input_scale
         if self.covariance != "isotropic":
             xs = einsum(xs, root, "batch context d_in, batch d_in d_out -> batch context d_out")
         xs = xs * active
-        latents = self._weights(n_batch, generator, active)
-        noise = self.noise_std * _normal(generator, n_batch, self.n_context)
-        ys = einsum(xs, latents["w"], "batch context d_input, batch d_input -> batch context") + noise
+        latents = self._weights(draws, active)
+        noise = self.noise_std * draws.normal(self.n_context)
+        ys = (xs * latents["w"][:, None]).sum(-1) + noise
         variance = _UNIT_VARIANCE[self.inputs] * self.input_scale**2
         covariance = variance * (root.mT @ root) * active * active[:, None]
         return RegressionBatch(xs, ys, {**latents, "noise": noise, "covariance": covariance})
 
-    def spectrum(self) -> Float[Tensor, " d_input"]:
+    def spectrum(self, device: torch.device | None = None) -> Float[Tensor, " d_input"]:
         """Eigenvalues of the covariance of x before ``input_scale`` and the law's own variance; mean 1."""
+        order = torch.arange(1, self.d_input + 1, dtype=torch.float32, device=device)
         if self.covariance == "isotropic":
-            return torch.ones(self.d_input)
+            return torch.ones_like(order)
         if self.covariance == "condition":
-            values = torch.ones(self.d_input)
-            values[: self.d_input // 2] = self.condition_number
+            values = torch.where(order <= self.d_input // 2, self.condition_number, 1.0)
         else:
-            values = torch.arange(1, self.d_input + 1, dtype=torch.float32) ** -2
+            values = order**-2
         return values / values.mean()
 
-    def pool(self) -> Float[Tensor, "n_pool d_input"]:
+    def pool(self, device: torch.device | None = None) -> Float[Tensor, "n_pool d_input"]:
         """All weight vectors that exist under weights 'pool'."""
-        return self.w_scale * _normal(chunk_generator(self.fixed_seed, "pool", 0), self.n_pool, self.d_input)
+        return self.w_scale * numbered(self.fixed_seed, "pool", 0, self.n_pool, device).normal(self.d_input)
 
-    def _unit_inputs(self, n_batch: int, generator: torch.Generator) -> Tensor:
-        shape = (n_batch, self.n_context, self.d_input)
+    def _unit_inputs(self, draws: Draws) -> Float[Tensor, "batch context d_input"]:
         if self.inputs == "gaussian":
-            return _normal(generator, *shape)
-        return torch.rand(shape, generator=generator, device=generator.device) - 0.5
+            return draws.normal(self.n_context, self.d_input)
+        return draws.uniform(self.n_context, self.d_input) - 0.5
 
-    def _covariance_root(self, n_batch: int, generator: torch.Generator) -> Float[Tensor, "batch d_input d_input"]:
+    def _covariance_root(self, draws: Draws) -> Float[Tensor, "batch d_input d_input"]:
         """A with x = u A for unit inputs u, so that the covariance is A^T A."""
-        d = self.d_input
+        n, d = draws.n_batch, self.d_input
         if self.covariance == "isotropic":
-            return torch.eye(d, device=generator.device).expand(n_batch, d, d)
+            return torch.eye(d, device=draws.device).expand(n, d, d)
         if self.basis == "fixed":
-            once = _orthogonal(1, d, chunk_generator(self.fixed_seed, "basis", 0))
-            basis = once.to(generator.device).expand(n_batch, d, d)
+            basis = numbered(self.fixed_seed, "basis", 0, 1, draws.device).orthogonal(d).expand(n, d, d)
         else:
-            basis = _orthogonal(n_batch, d, generator)
-        return self.spectrum().to(generator.device).sqrt()[:, None] * basis
+            basis = draws.orthogonal(d)
+        return self.spectrum(draws.device).sqrt()[:, None] * basis
 
-    def _weights(self, n_batch: int, generator: torch.Generator, active: Tensor) -> dict[str, Tensor]:
+    def _weights(self, draws: Draws, active: Tensor) -> dict[str, Tensor]:
         if self.weights == "pool":
-            index = torch.randint(self.n_pool, (n_batch,), generator=generator, device=generator.device)
-            return {"w": self.pool().to(generator.device)[index], "pool_index": index}
-        w = self.w_scale * _normal(generator, n_batch, self.d_input)
+            index = draws.integers(self.n_pool)
+            return {"w": self.pool(draws.device)[index], "pool_index": index}
+        w = self.w_scale * draws.normal(self.d_input)
         if self.weights == "sparse":
-            order = torch.rand(n_batch, self.d_input, generator=generator, device=generator.device)
-            kept = torch.where(active, order, -1.0).topk(self.n_nonzero).indices
+            order = torch.where(active, draws.uniform(self.d_input), -1.0)
+            kept = order.topk(self.n_nonzero).indices
             w = torch.zeros_like(w).scatter(1, kept, w.gather(1, kept))
         return {"w": w}
-
-
-def _normal(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
-
-
-def _orthogonal(n_batch: int, d: int, generator: torch.Generator) -> Float[Tensor, "batch d d"]:
-    """Orthogonal matrices from the Haar measure: QR with the signs of R's diagonal taken out."""
-    q, r = torch.linalg.qr(_normal(generator, n_batch, d, d))
-    return q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]

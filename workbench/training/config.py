@@ -10,8 +10,9 @@ from workbench.configs import from_data, gathering, is_count, is_finite, to_data
 from workbench.errors import InputError, must, refuse_faults
 from workbench.models.config import TransformerConfig
 from workbench.models.prompt import plan_of
-from workbench.registry import find
+from workbench.registry import find, unknown
 from workbench.tasks import TASKS, Task
+from workbench.training.optimizers import OPTIMIZERS
 
 SCHEMA = "mesascope/run/1"
 _MOST_STEPS = 10**9
@@ -28,8 +29,8 @@ class TrainConfig:
     """Fresh prompts per update."""
     seed: int = 0
     """Seeds the initial weights and the stream of prompts."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Update rule."""
+    optimizer: str = "adam"
+    """Update rule: adam, adamw, sgd."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -64,8 +65,12 @@ class TrainConfig:
     """Log-spaced checkpoints per factor of ten in steps, from step 1 on, beside the one at step 0; 0 for none."""
     log_every: int = 20
     """Updates between lines of metrics.jsonl."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Of weights and data."""
+    precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    """Of weights, data and arithmetic. With tf32 and bf16, for accelerators, weights are float32 and matrix products
+    are rounded: all of them to tf32, or those inside the blocks to bfloat16."""
+    engine: Literal["auto", "eager", "graph"] = "auto"
+    """How an update runs: line by line, or compiled and captured as one CUDA graph. auto takes the graph on an
+    accelerator, and says why where it cannot."""
     device: str = "cpu"
     """Where the model trains: cpu, cuda, cuda:1, ..."""
     n_threads: int | None = None
@@ -93,6 +98,7 @@ class TrainConfig:
                     must(name, "be at least 0", values[name], is_finite(values[name], at_least=0))
                     for name in at_least_0
                 ),
+                "" if self.optimizer in OPTIMIZERS else unknown("optimizer", self.optimizer, OPTIMIZERS),
                 must("lr", "be a finite number greater than 0", self.lr, is_finite(self.lr, above=0)),
                 must(
                     "betas",

@@ -1,30 +1,25 @@
-"""The training loop, all of it, in running order."""
+"""The training loop, all of it, in running order: one run, or many at once."""
 
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from workbench.errors import InputError
 from workbench.linalg import cpu_threads
-from workbench.models.transformer import Transformer
 from workbench.runs import RunFolder
-from workbench.training.config import RunConfig, TrainConfig, checkpoint_steps, run_config_from_data
-from workbench.training.loss import least_squares_loss, mean_loss
-from workbench.training.schedule import d_active, learning_rate, n_active
+from workbench.training.config import RunConfig, checkpoint_steps, run_config_from_data
+from workbench.training.distributed import World, joined, local_device
+from workbench.training.engines import Started, start
+from workbench.training.replicas import check_same_program
 
 _HEARTBEAT_SECONDS = 1.0
-_SMALL_UPDATE = 4e9
-"""Floating-point operations of an update below which one thread is faster: measured on two cores, 0.9e9 (one
-thread 1.5 to 2 times faster) and 14e9 (two threads 1.3 to 1.5 times faster)."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +29,10 @@ class Progress:
     Attributes:
         step: Updates done.
         n_steps: Updates in all.
-        loss: Training loss of the last logged update.
+        loss: Training loss of the last logged update; the mean over runs still going.
         excess: The same minus that of least squares on the same prompts, or None.
         seconds_left: Estimate from the speed of this process.
+        engine: What does the updates, and why it is not a faster one.
     """
 
     step: int
@@ -44,61 +40,26 @@ class Progress:
     loss: float
     excess: float | None
     seconds_left: float
+    engine: str = "eager"
 
 
 class TrainingFailed(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
-def check_trainable(config: RunConfig) -> None:
-    """Refuse a run that could not take its first step: the device, the model, the prompts, the loss.
-
-    Raises:
-        InputError: With what is wrong.
-    """
-    check_device(config.train.device)
-    model = build_model(config)
-    batch = config.task.prompts(config.train.seed, "train", 0, 1)
-    with torch.no_grad():
-        loss = mean_loss(model, batch.to(config.train.device, getattr(torch, config.train.precision)))
-    if not math.isfinite(loss.item()):
-        raise InputError(
-            f"the first loss must be finite; got {loss.item()}. Lower the task's scales or model.init_std, or use "
-            "train.precision float64."
-        )
+Report = Callable[[Progress], None]
 
 
 def _ignore(progress: Progress) -> None:  # a listener that does not listen
     pass
 
 
-def build_model(config: RunConfig) -> Transformer:
-    """The untrained model of a run: weights are a function of the seed alone."""
-    generator = torch.Generator().manual_seed(config.train.seed)
-    model = Transformer(config.model, generator)
-    return model.to(config.train.device, getattr(torch, config.train.precision))
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        InputError: If torch does not know it or the machine lacks it.
-    """
-    try:
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu."
-        ) from None
-
-
-def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> str:
+def train(run: RunFolder, report: Report | None = None) -> str:
     """Train a run from its last checkpoint, or from the start, to its end.
 
     The prompts of an update are numbered by the update, so a resumed run sees what an uninterrupted one sees.
-    SIGINT and SIGTERM end it after the update in progress, with a checkpoint.
+    SIGINT and SIGTERM end it after the update in progress, with a checkpoint. Under torchrun, all its processes
+    share the prompts of an update.
 
     Args:
         run: A run folder made from a resolved config.
@@ -111,165 +72,205 @@ def train(run: RunFolder, report: Callable[[Progress], None] | None = None) -> s
         InputError: If the run is damaged or another process trains it.
         TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
     """
-    config = run_config_from_data(run.config())
-    run.claim()
-    try:
-        run.sweep()
-        n_threads = run.env().get("n_threads") or sensible_threads(config)  # a resumed run keeps its number
-        with cpu_threads(n_threads), _stop_signals() as stop:
-            return _train(run, config, stop, report or _ignore)
-    except BaseException as error:
-        with suppress(OSError):  # a full disk: the status stays "running", which reads "killed" from now on
-            step = run.checkpoint_steps()[-1] if run.checkpoint_steps() else 0
-            run.write_status("failed", step, config.train.n_steps, f"{type(error).__name__}: {error}")
-        if isinstance(error, OSError):
-            raise TrainingFailed(
-                f"{run.path} cannot be written ({error.strerror or error}); the last checkpoint is kept. "
-                f"Make room, then go on with mesascope train --resume {run.path}."
-            ) from error
-        raise
-    finally:
-        run.release()
-
-
-def _train(run: RunFolder, config: RunConfig, stop: threading.Event, report: Callable[[Progress], None]) -> str:
-    settings = config.train
-    model = build_model(config)
-    parameters = dict(model.named_parameters())
-    optimizer = build_optimizer(model, settings)
-    step = first = _restore(run, model, optimizer)
-    keep = set(checkpoint_steps(settings))
-    spent = max((line["seconds"] for line in run.metrics()), default=0.0)
-    run.write_status("running", step, settings.n_steps)
-    if step == 0 and 0 in keep and not run.checkpoint_steps():
-        _save(run, 0, parameters, optimizer)
-    started = last_beat = time.monotonic()
-    while step < settings.n_steps and not stop.is_set():
-        logged = (step + 1) % settings.log_every == 0 or step == 0 or step + 1 in keep
-        line = update(step, model, optimizer, config, logged=logged)
-        step += 1
-        if line is not None:
-            line["seconds"] = round(spent + time.monotonic() - started, 3)
-            run.append_metrics(line)
-            seconds_left = (time.monotonic() - started) / (step - first) * (settings.n_steps - step)
-            report(Progress(step, settings.n_steps, line["loss"], line["excess"], seconds_left))
-            if not math.isfinite(line["loss"]):
-                raise TrainingFailed(
-                    f"the loss is {line['loss']} at step {step}; the last checkpoint is kept. Lower train.lr or "
-                    "set train.clip_norm."
-                )
-        if step in keep:
-            _save(run, step, parameters, optimizer)
-        if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
-            run.write_status("running", step, settings.n_steps)
-            last_beat = time.monotonic()
-    if step not in run.checkpoint_steps():
-        _save(run, step, parameters, optimizer)
-    state = "finished" if step == settings.n_steps else "stopped"
-    run.write_status(state, step, settings.n_steps)
+    (state,) = train_together([run], report)
+    if isinstance(state, Exception):
+        raise state
     return state
 
 
-def update(
-    step: int, model: Transformer, optimizer: torch.optim.Optimizer, config: RunConfig, *, logged: bool
-) -> dict[str, Any] | None:
-    """One update, the 0-based ``step``-th; its metrics line if it is to be logged."""
-    settings, task = config.train, config.task
-    shape = task.model_shape()
-    d = d_active(step, shape["d_input"], settings) if "d_input" in shape else None
-    n = n_active(step, shape["n_context"], settings) if "n_context" in shape else None
-    drawn = task.prompts(settings.seed, "train", step * settings.n_batch, settings.n_batch, d_active=d)
-    batch = drawn.to(settings.device, getattr(torch, settings.precision))
-    lr = learning_rate(step, settings)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad()
-    loss = mean_loss(model, batch, n)
-    loss.backward()
-    max_norm = settings.clip_norm or math.inf
-    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-    optimizer.step()
-    if not logged:
-        return None
-    reference = least_squares_loss(task, batch, model, n)
-    value = loss.item()
-    return {
-        "step": step + 1,
-        "loss": value,
-        "excess": None if reference is None else value - reference,
-        "lr": lr,
-        "grad_norm": norm.item(),
-        "d_active": d,
-        "n_active": n,
-    }
+def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> list[str | Exception]:
+    """Train runs of one shape as one program, each into its own folder, as ``train`` would alone.
 
+    A run that fails leaves the others going; runs start from the last step at which all have a checkpoint.
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The configured update rule over all parameters."""
-    parameters = list(model.parameters())
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    Args:
+        runs: Run folders made from resolved configs that ``check_same_program`` accepts.
+        report: Called at every logged step.
 
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights into a model of the same parameters.
+    Returns:
+        For each run ``"finished"``, ``"stopped"``, or why it failed.
 
     Raises:
-        InputError: If names or shapes differ.
+        InputError: If a run is damaged, another process trains it, or the configs do not fit together.
     """
-    parameters = dict(model.named_parameters())
-    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-    given = {name: tuple(weight.shape) for name, weight in weights.items()}
-    differing = sorted(name for name in wanted | given if wanted.get(name) != given.get(name))
-    if differing:
-        raise InputError(f"weights must be those of the model; they differ in {', '.join(differing)}.")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+    configs = [run_config_from_data(run.config()) for run in runs]
+    check_same_program(configs)
+    with ExitStack() as stack:
+        world = stack.enter_context(joined())
+        writers = runs if world.rank == 0 else []
+        for run in writers:
+            run.claim()
+            stack.callback(run.release)
+            run.sweep()
+        world.wait()
+        n_threads = runs[0].env().get("n_threads") or sensible_threads(configs[0])  # a resumed run keeps its number
+        stack.enter_context(cpu_threads(1 if configs[0].train.device == "cpu" else n_threads))
+        stack.enter_context(_products(configs[0].train.precision))
+        stop = stack.enter_context(_stop_signals())
+        training = _Training(runs, configs, world, report or _ignore)
+        try:
+            training.run(n_threads, stop)
+        except BaseException as error:
+            training.fail_all(error)
+            raise
+        return training.states
+    raise AssertionError("no context here swallows exceptions")
 
 
-def _restore(run: RunFolder, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the last checkpoint; the step it stands at, 0 if there is none."""
-    steps = run.checkpoint_steps()
-    run.truncate_metrics(steps[-1] if steps else 0)
-    if not steps:
-        return 0
-    load_weights(model, run.weights(steps[-1]))
-    state = run.train_state(steps[-1])
-    try:
-        optimizer.load_state_dict(state["optimizer"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{run.path} must hold the state of this run's optimizer at step {steps[-1]}; it does not ({error})."
-        ) from error
-    return steps[-1]
+class _Training:
+    """Runs trained together, and how each of them stands."""
 
+    def __init__(self, runs: Sequence[RunFolder], configs: Sequence[RunConfig], world: World, report: Report) -> None:
+        self.runs, self.configs, self.world, self.report = runs, configs, world, report
+        self.settings = configs[0].train
+        self.states: list[str | Exception] = ["running"] * len(runs)
+        self.keep = set(checkpoint_steps(self.settings))
 
-def _save(run: RunFolder, step: int, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    if not all(parameter.isfinite().all() for parameter in parameters.values()):
-        raise TrainingFailed(
-            f"the weights are not finite at step {step}; the last checkpoint is kept. Lower train.lr or set "
-            "train.clip_norm."
-        )
-    state = {"step": step, "optimizer": optimizer.state_dict(), "torch": str(torch.__version__)}
-    run.save_checkpoint(step, parameters, state)
+    @property
+    def going(self) -> list[int]:
+        """The runs that have not failed."""
+        return [i for i, state in enumerate(self.states) if not isinstance(state, Exception)]
+
+    @property
+    def written(self) -> list[int]:
+        """Those of them that this process writes."""
+        return self.going if self.world.rank == 0 else []
+
+    def run(self, n_threads: int, stop: threading.Event) -> None:
+        """Train from the last common checkpoint to the end or to the stop."""
+        n_steps = self.settings.n_steps
+        for i in self.written:
+            self.runs[i].write_status("running", 0, n_steps)
+        here = [replace(c, train=replace(c.train, device=local_device(c.train.device))) for c in self.configs]
+        started = start(here, n_threads=n_threads, world=self.world)
+        self.world.wait()
+        step = self._restore(started)
+        self.world.wait()
+        self._follow(step, started, stop)
+
+    def _follow(self, step: int, started: Started, stop: threading.Event) -> None:
+        n_steps, first = self.settings.n_steps, step
+        spent = [max((line["seconds"] for line in run.metrics()), default=0.0) for run in self.runs]
+        self._beat(step)
+        if step == 0 and 0 in self.keep:
+            self._save(0, started, only_missing=True)
+        began = last_beat = time.monotonic()
+        stopping = False
+        while step < n_steps and not stopping and self.going:
+            logged = (step + 1) % self.settings.log_every == 0 or step == 0 or step + 1 in self.keep
+            started.advance()
+            step += 1
+            if logged:
+                seconds = time.monotonic() - began
+                left = seconds / (step - first) * (n_steps - step)
+                self._log(step, started, [before + seconds for before in spent], left)
+            if step in self.keep:
+                self._save(step, started)
+            if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
+                self._beat(step)
+                last_beat = time.monotonic()
+            if logged or self.world.size == 1:
+                stopping = self.world.any(stop.is_set(), started.program.device)
+        self._save(step, started, only_missing=True)
+        self._end(step)
+
+    def _log(self, step: int, started: Started, seconds: Sequence[float], seconds_left: float) -> None:
+        lines = started.program.lines()
+        for i in self.written:
+            self.runs[i].append_metrics({**lines[i], "seconds": round(seconds[i], 3)})
+        told = [lines[i] for i in self.going]
+        if self.world.rank == 0:
+            loss = sum(line["loss"] for line in told) / len(told)
+            excesses = [line["excess"] for line in told]
+            excess = None if None in excesses else sum(excesses) / len(told)
+            self.report(Progress(step, self.settings.n_steps, loss, excess, seconds_left, started.engine))
+        for i in self.going:
+            if not math.isfinite(lines[i]["loss"]):
+                self._fail(i, f"the loss is {lines[i]['loss']} at step {step}")
+
+    def _save(self, step: int, started: Started, *, only_missing: bool = False) -> None:
+        finite = started.program.weights.isfinite().all(1).tolist()
+        for i in self.going:
+            if only_missing and step in self.runs[i].checkpoint_steps():
+                continue
+            if not finite[i]:
+                self._fail(i, f"the weights are not finite at step {step}")
+            elif self.world.rank == 0:
+                state = {"step": step, "optimizer": started.program.state_of(i), "engine": started.engine}
+                self.runs[i].save_checkpoint(
+                    step, started.program.weights_of(i), {**state, "torch": str(torch.__version__)}
+                )
+
+    def _fail(self, i: int, what: str) -> None:
+        error = TrainingFailed(f"{what}; the last checkpoint is kept. Lower train.lr or set train.clip_norm.")
+        self._write_failure(i, error)
+        self.states[i] = error
+
+    def _restore(self, started: Started) -> int:
+        """Load the last common checkpoint; the step it stands at, 0 if there is none."""
+        common = set.intersection(*(set(run.checkpoint_steps()) for run in self.runs))
+        step = max(common, default=0)
+        for i, run in enumerate(self.runs):
+            if self.world.rank == 0:
+                run.truncate_metrics(step)
+            if not common:
+                continue
+            weights, state = run.weights(step), run.train_state(step)
+            try:
+                started.program.restore(i, step, weights, state["optimizer"])
+            except (KeyError, TypeError, AttributeError, InputError) as error:
+                raise InputError(
+                    f"{run.path} must hold the state of this run's optimizer at step {step}; it does not ({error})."
+                ) from error
+        return step
+
+    def _beat(self, step: int) -> None:
+        for i in self.written:
+            self.runs[i].write_status("running", step, self.settings.n_steps)
+
+    def _end(self, step: int) -> None:
+        state = "finished" if step == self.settings.n_steps else "stopped"
+        for i in self.going:
+            if self.world.rank == 0:
+                self.runs[i].write_status(state, step, self.settings.n_steps)
+            self.states[i] = state
+
+    def fail_all(self, error: BaseException) -> None:
+        """Say in every run that is still going why it is not any more; the error for people if a disk is full."""
+        for i in self.written:
+            self._write_failure(i, error)
+        if isinstance(error, OSError):
+            path = self.runs[0].path
+            raise TrainingFailed(
+                f"{path} cannot be written ({error.strerror or error}); the last checkpoint is kept. "
+                f"Make room, then go on with mesascope train --resume {path}."
+            ) from error
+
+    def _write_failure(self, i: int, error: BaseException) -> None:
+        if self.world.rank != 0:
+            return
+        with suppress(OSError):  # a full disk: the status stays "running", which reads "killed" from now on
+            steps = self.runs[i].checkpoint_steps()
+            last, told = steps[-1] if steps else 0, f"{type(error).__name__}: {error}"
+            self.runs[i].write_status("failed", last, self.settings.n_steps, told)
 
 
 def sensible_threads(config: RunConfig) -> int:
-    """CPU threads for a run: the configured number, one for small updates, else torch's own choice.
-
-    A small update is many short operations; waking a second thread for each costs more than it brings.
-    """
+    """CPU threads for a run: the configured number, else torch's own choice, but no more than prompts."""
     if config.train.n_threads is not None:
         return config.train.n_threads
-    model = config.model
-    n_weights = model.n_layers * (
-        4 * model.d_model * model.n_heads * model.head_width + 2 * model.d_model * model.mlp_width
-    )
-    n_tokens = config.train.n_batch * (model.n_ctx or 2 * (model.n_context or 1))
-    return 1 if 6 * n_weights * n_tokens < _SMALL_UPDATE else torch.get_num_threads()
+    return min(torch.get_num_threads(), config.train.n_batch)
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Matrix products of float32 numbers on an accelerator: rounded to tf32 if asked, else exact."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""The whole update as one CUDA graph over compiled pieces: sampling, forward, backward, clipping, update rule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from workbench.training.config import RunConfig
+from workbench.training.engines.record import Engine
+from workbench.training.program import Program
+
+_WARM_UPS = 3
+
+
+def obstacle(config: RunConfig) -> str:
+    """A graph needs a CUDA device."""
+    device = config.train.device
+    return "" if device.startswith("cuda") else f"a CUDA graph needs a CUDA device, and train.device is {device}"
+
+
+def compiled(function: Any) -> Any:
+    """The function compiled for its shapes, in one piece."""
+    return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+@torch.no_grad()
+def prepare(program: Program) -> Callable[[], None]:
+    """A function that replays the captured update.
+
+    The first updates run on a side stream, so that kernels are compiled and libraries set up before the capture;
+    then the state is put back.
+    """
+    before = [tensor.clone() for tensor in program.changing()]
+    try:
+        with torch.cuda.device(program.device):
+            side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+            side.wait_stream(main)
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    program.update()
+            main.wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                program.update()
+    finally:
+        for tensor, value in zip(program.changing(), before, strict=True):
+            tensor.copy_(value)
+    return graph.replay
+
+
+GRAPH = Engine("graph", "One CUDA graph per update", obstacle, compiled, prepare)

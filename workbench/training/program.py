@@ -1,0 +1,234 @@
+"""One update of R models of one shape, as tensor arithmetic on buffers that never move.
+
+Sampling, forward, backward, clipping and the update rule read the step, the curriculum and every replica's own
+numbers from tensors. Any engine may run it: line by line, compiled, or captured as one CUDA graph.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.configs import with_values
+from workbench.errors import InputError
+from workbench.tasks.draws import NumberedDraws, stream_key
+from workbench.training.building import STORED, build_model, check_weights
+from workbench.training.config import RunConfig, TrainConfig
+from workbench.training.distributed import ALONE, World
+from workbench.training.flat import fill, flat_layout
+from workbench.training.gradients import Autograd, Differentiate, Leaves, Parts, Sharded
+from workbench.training.loss import batch_of, least_squares_loss, loss_weights, parts_of
+from workbench.training.optimizers import OPTIMIZERS, Settings
+from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
+from workbench.training.schedule import d_active, learning_rate, n_active
+
+_SETTINGS = tuple(field.name for field in fields(Settings))
+
+
+def as_it_is(function: Any) -> Any:
+    """The compiler that does nothing."""
+    return function
+
+
+class Program:
+    """The state of training R runs, and the update.
+
+    Attributes:
+        configs: One run each.
+        layout: Where each weight lies in a row.
+        weights: All weights, one row per replica.
+        kept: What the update rule keeps between updates, likewise.
+        step: Updates done.
+        losses: Loss of each replica's last update, before it.
+        norms: Gradient norms of the last update, before clipping.
+        parts: The prompts of the last update, of this process, and what each loss counts.
+    """
+
+    losses: Float[Tensor, " replica"]
+    norms: Float[Tensor, " replica"]
+    parts: Parts
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        *,
+        compiler: Callable[[Any], Any] = as_it_is,
+        n_threads: int = 1,
+        world: World = ALONE,
+    ) -> None:
+        """Untrained models.
+
+        Args:
+            configs: One per replica.
+            compiler: Applied to the pieces of the update.
+            n_threads: CPU threads over which the prompts of an update are spread.
+            world: The processes that share the prompts of an update.
+
+        Raises:
+            InputError: If the configs cannot be trained as one program.
+        """
+        check_same_program(configs)
+        self.configs, self.world = list(configs), world
+        settings = self._shared
+        self.device, self.dtype = torch.device(settings.device), STORED[settings.precision]
+        models = [build_model(config) for config in configs]
+        self.layout = flat_layout(models[0])
+        self.weights = self._rows()
+        for replica, model in enumerate(models):
+            fill(self.layout, self.weights[replica], dict(model.named_parameters()))
+        self.rule = OPTIMIZERS[settings.optimizer]
+        self.kept = {name: self._rows() for name in self.rule.keeps}
+        self.step = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._rounded = self.weights.to(torch.bfloat16) if settings.precision == "bf16" else None
+        self._numbers = train_numbers(configs, self.device)
+        self._task_numbers = task_numbers(configs, self.device)
+        self._keys = torch.tensor([stream_key(config.train.seed, "train") for config in configs], device=self.device)
+        self._differentiate = self._differentiator(n_threads, compiler)
+        self._draw, self._apply = compiler(self._drawn), compiler(self._applied)
+        self._reference = compiler(over(len(configs), self._reference_loss))
+
+    @property
+    def _shared(self) -> TrainConfig:
+        """The settings, of which those that make the program are the same for all."""
+        return self.configs[0].train
+
+    def _differentiator(self, n_threads: int, compiler: Callable[[Any], Any]) -> Differentiate:
+        config = self.configs[0]
+        workers = [
+            Autograd(build_model(config), self.layout, len(self.configs), compiler)
+            for _ in range(min(n_threads, self._shared.n_batch))
+        ]
+        return workers[0] if len(workers) == 1 else Sharded(workers)
+
+    def _rows(self) -> Float[Tensor, "replica length"]:
+        return torch.zeros(len(self.configs), self.layout.length, dtype=self.dtype, device=self.device)
+
+    # One update
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """One update of every replica."""
+        self.parts = self._draw(self.step)
+        losses, gradients = self._differentiate(self._leaves(), self.parts)
+        self.losses = self.world.sum(losses)
+        self.norms = self._apply(self.step, *(self.world.sum(gradient) for gradient in gradients))
+        self.step += 1
+
+    def _drawn(self, step: Int[Tensor, ""]) -> Parts:
+        """The prompts of an update and what each loss counts; this process's share of them."""
+        n_batch, task = self._shared.n_batch, self.configs[0].task
+        numbers = step * n_batch + torch.arange(n_batch, device=self.device)
+
+        def draw(key: Tensor, settings: dict[str, Tensor], task_settings: dict[str, Tensor]) -> Parts:
+            d, n = self._curriculum(step, with_values(self._shared, settings))
+            drawn = parts_of(with_values(task, task_settings).draw(NumberedDraws(key, numbers), d_active=d))
+            parts = tuple(part.to(self.dtype) if part.is_floating_point() else part for part in drawn)
+            return *parts, loss_weights(batch_of(parts), self._n_scored, n)
+
+        drawn = over(len(self.configs), draw)(self._keys, self._numbers, self._task_numbers)
+        return tuple(self.world.rows(part) for part in drawn)
+
+    def _curriculum(self, step: Tensor, settings: TrainConfig) -> tuple[Tensor | None, Tensor | None]:
+        """Coordinates and examples in use; None for all."""
+        shape = self.configs[0].task.model_shape()
+        d = None if self._shared.d_start is None else d_active(step, shape["d_input"], settings)
+        n = None if self._shared.n_start is None else n_active(step, shape["n_context"], settings)
+        return d, n
+
+    @property
+    def _n_scored(self) -> int:
+        model = self.configs[0].model
+        return (model.n_context or 1) if model.causal else 1
+
+    def _leaves(self) -> Leaves:
+        """The weights that are computed with: maps of the blocks, perhaps rounded, and the rest."""
+        n = self.layout.n_maps
+        return (self.weights if self._rounded is None else self._rounded)[:, :n], self.weights[:, n:]
+
+    def _applied(self, step: Int[Tensor, ""], d_maps: Tensor, d_rest: Tensor) -> Float[Tensor, " replica"]:
+        """Clip and update in place; the gradient norms before."""
+        gradient = torch.cat([d_maps.to(self.dtype), d_rest], 1)
+        norms = gradient.norm(dim=1)
+        shorten = (self._numbers["clip_norm"] / (norms + 1e-6)).clamp(max=1.0).to(self.dtype)
+        numbers = {**self._numbers, "lr": learning_rate(step, with_values(self._shared, self._numbers))}
+        settings = Settings(**{name: numbers[name].to(self.dtype)[:, None] for name in _SETTINGS})
+        self.rule.apply(self.weights, gradient * shorten[:, None], self.kept, settings, step + 1)
+        if self._rounded is not None:
+            self._rounded.copy_(self.weights)
+        return norms
+
+    # What is told
+
+    def lines(self) -> list[dict[str, Any]]:
+        """A line of metrics for each replica, of the last update."""
+        step = int(self.step)
+        losses, norms = self.losses.tolist(), self.norms.tolist()
+        lines = []
+        for config, loss, excess, norm in zip(self.configs, losses, self._excess(), norms, strict=True):
+            settings, shape = config.train, config.task.model_shape()
+            d_input, n_context = shape.get("d_input"), shape.get("n_context")
+            lines.append(
+                {
+                    "step": step,
+                    "loss": loss,
+                    "excess": excess,
+                    "lr": learning_rate(step - 1, settings).item(),
+                    "grad_norm": norm,
+                    "d_active": None if d_input is None else int(d_active(step - 1, d_input, settings)),
+                    "n_active": None if n_context is None else int(n_active(step - 1, n_context, settings)),
+                }
+            )
+        return lines
+
+    @torch.no_grad()
+    def _excess(self) -> list[float | None]:
+        """Loss minus that of least squares on the same prompts; None where that is no yardstick."""
+        if self.configs[0].task.least_squares_ridge() is None:
+            return [None] * len(self.configs)
+        reference = self.world.sum(self._reference(self._task_numbers, *self.parts))
+        return (self.losses.double() - reference).tolist()
+
+    def _reference_loss(self, task_settings: dict[str, Tensor], *parts: Tensor) -> Float[Tensor, ""]:
+        *data, weights = parts
+        loss = least_squares_loss(with_values(self.configs[0].task, task_settings), batch_of(tuple(data)), weights)
+        assert loss is not None, "asked of a task that has the yardstick"
+        return loss
+
+    # State
+
+    def weights_of(self, replica: int) -> dict[str, Tensor]:
+        """The weights of one replica by name, views."""
+        return self.layout.views(self.weights[replica])
+
+    def state_of(self, replica: int) -> dict[str, Any]:
+        """What else is needed to go on with one replica."""
+        return {name: self.layout.views(rows[replica]) for name, rows in self.kept.items()}
+
+    @torch.no_grad()
+    def restore(
+        self, replica: int, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Mapping[str, Tensor]]
+    ) -> None:
+        """Put one replica where it was.
+
+        Raises:
+            InputError: If the weights or the state are those of another model or update rule.
+        """
+        check_weights(self.layout.shapes, weights)
+        if set(state) != set(self.kept):
+            raise InputError(f"the state must hold {', '.join(self.kept)}; it holds {', '.join(state) or 'nothing'}.")
+        for kept in state.values():
+            check_weights(self.layout.shapes, kept)
+        fill(self.layout, self.weights[replica], weights)
+        for name, kept in state.items():
+            fill(self.layout, self.kept[name][replica], kept)
+        self.step.fill_(step)
+        if self._rounded is not None:
+            self._rounded.copy_(self.weights)
+
+    def changing(self) -> list[Tensor]:
+        """Every buffer that an update writes."""
+        rounded = [] if self._rounded is None else [self._rounded]
+        return [self.weights, *rounded, *self.kept.values(), self.step]
