@@ -72,8 +72,9 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
     tokens = draw(st.booleans())
     positions = ["none", "learned"] + ["concatenated"] * (not tokens)
     positions += ["alibi", "t5"] * (attention != "delta") + ["rotary"] * (d_head is not None and d_head % 2 == 0)
+    n_layers = draw(count)
     return {
-        "n_layers": draw(count),
+        "n_layers": n_layers,
         "d_model": n_heads * draw(count) if d_head is None else draw(count),
         "n_heads": n_heads,
         "d_head": d_head,
@@ -89,6 +90,7 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
         "mlp": draw(st.sampled_from(list(SWITCHES["mlp"]))),
         "bias": draw(st.booleans()),
         "tied_layers": draw(st.booleans()),
+        "input_injection": draw(st.booleans()) if n_layers > 1 else False,
         "layout": layout,
         "input": "tokens" if tokens else "continuous",
         "output": output,

@@ -42,11 +42,13 @@ class TransformerConfig:
     norm: str = "layer_norm"
     """Normalisation before each sublayer and before the output: none, layer_norm, rms_norm."""
     mlp: str = "gelu"
-    """Nonlinearity of the MLP: none (no MLP), gelu, gelu_tanh, relu."""
+    """Nonlinearity of the MLP: none (no MLP), gelu, gelu_tanh, relu, silu, swiglu (gated)."""
     bias: bool = True
     """Whether linear maps and LayerNorm have biases."""
     tied_layers: bool = False
     """Whether all blocks share one set of weights (a looped transformer)."""
+    input_injection: bool = False
+    """Whether every block but the first reads the embedded prompt beside the stream."""
     layout: str = "interleaved"
     """From (x, y) examples to tokens: interleaved, interleaved_shared, pairs."""
     input: Literal["continuous", "tokens"] = "continuous"
@@ -102,6 +104,8 @@ class TransformerConfig:
         elif not kind.keys_compete:
             rule = f"be 'none' or 'key_value' {with_kind}, whose keys take no weight from each other"
             yield must("sink", rule, self.sink, self.sink != "logit")
+        if self.input_injection:
+            yield must("n_layers", "be at least 2 with input_injection", self.n_layers, self.n_layers > 1)
         if positions.one_hot:
             rule = "be 'continuous' with positions 'concatenated'"
             yield must("input", rule, self.input, self.input == "continuous", "learned ones are the same for tokens")

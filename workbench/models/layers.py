@@ -1,6 +1,7 @@
 """A block of attention and MLP, under TransformerLens's hook names, and how weights begin."""
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from transformer_lens.hook_points import HookPoint
 from workbench.models.attention import Attention
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import MLPS, NORMS
-from workbench.models.maps import linear
+from workbench.models.maps import Map, linear
 from workbench.models.norm import Norm
 from workbench.models.places import Places
 
@@ -24,20 +25,31 @@ def build_norm(config: TransformerConfig) -> nn.Module:
 
 
 class MLP(nn.Module):
-    """Two linear maps with a nonlinearity between them."""
+    """Two linear maps with a nonlinearity between them, or a gated linear unit and a map.
+
+    As in TransformerLens, ``hook_pre`` is what the nonlinearity sees, ``hook_pre_linear`` what a gated unit
+    multiplies it by, ``hook_post`` what the last map reads. Biases belong to their maps.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        activation = MLPS[config.mlp].activation
-        assert activation is not None, "a block without MLP builds none"
-        self.activation = activation
+        kind = MLPS[config.mlp]
+        assert kind.activation is not None, "a block without MLP builds none"
+        self.activation = kind.activation
         self.inner = linear(config.d_model, config.mlp_width, bias=config.bias)
         self.out = linear(config.mlp_width, config.d_model, bias=config.bias)
+        self.gate = linear(config.d_model, config.mlp_width, bias=config.bias) if kind.gated else None
         self.hook_pre, self.hook_post = HookPoint(), HookPoint()
+        if self.gate is not None:
+            self.hook_pre_linear = HookPoint()
 
     def forward(self, stream: Stream) -> Stream:
         """What the MLP adds to the residual stream."""
-        return self.out(self.hook_post(self.activation(self.hook_pre(self.inner(stream)))))
+        if self.gate is None:
+            hidden = self.activation(self.hook_pre(self.inner(stream)))
+        else:
+            hidden = self.activation(self.hook_pre(self.gate(stream))) * self.hook_pre_linear(self.inner(stream))
+        return self.out(self.hook_post(hidden))
 
     @property
     def W_in(self) -> Float[Tensor, "d_model d_mlp"]:
@@ -59,18 +71,35 @@ class MLP(nn.Module):
         """Output bias, zero without biases."""
         return self.out.bias_or_zero
 
+    @property
+    def W_gate(self) -> Float[Tensor, "d_model d_mlp"]:
+        """Weights of what the nonlinearity of a gated unit sees, a view of the parameter; no other MLP has them."""
+        return cast(Map, self.gate).weight.T
+
+    @property
+    def b_gate(self) -> Float[Tensor, " d_mlp"]:
+        """Bias of what the nonlinearity of a gated unit sees, zero without biases."""
+        return cast(Map, self.gate).bias_or_zero
+
     def lens_parameters(self) -> dict[str, Tensor]:
         """All weights, named and shaped as in TransformerLens."""
-        return {name: getattr(self, name) for name in ("W_in", "b_in", "W_out", "b_out")}
+        gate = () if self.gate is None else ("W_gate", "b_gate")
+        return {name: getattr(self, name) for name in ("W_in", "b_in", "W_out", "b_out", *gate)}
 
 
 class Block(nn.Module):
-    """Attention, then the MLP, each reading the normalised stream and adding to it."""
+    """Attention, then the MLP, each reading the normalised stream and adding to it.
+
+    With input injection both read the stream plus the embedded prompt (``hook_injected``), but only what they
+    say enters the stream, which so stays the sum of the embedding and what blocks wrote. In Yang et al. 2024
+    (arXiv:2311.12424) the stream itself is given the prompt again before every loop, so that loop t reads it t
+    times instead of twice, and is normalised after every loop.
+    """
 
     # The last thing a block does is to add to the one stream: TransformerLens's logit lens asks.
     hook_out_is_single_residual_stream = True
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, *, injected: bool = False) -> None:
         super().__init__()
         self.ln1, self.attn = build_norm(config), Attention(config)
         self.hook_resid_pre, self.hook_attn_out, self.hook_resid_post = HookPoint(), HookPoint(), HookPoint()
@@ -79,14 +108,23 @@ class Block(nn.Module):
             self.ln2, self.mlp = build_norm(config), MLP(config)
             self.hook_resid_mid, self.hook_mlp_out = HookPoint(), HookPoint()
 
-    def forward(self, stream: Stream, places: Places) -> Stream:
-        """The stream after the block."""
+        self.is_injected = injected
+        if injected:
+            self.hook_injected = HookPoint()
+
+    def forward(self, stream: Stream, places: Places, embedded: Stream | None = None) -> Stream:
+        """The stream after the block, from the one before it and, for injection, the one before the first block."""
+        injected = self.hook_injected(embedded) if self.is_injected else None
         stream = self.hook_resid_pre(stream)
-        stream = stream + self.hook_attn_out(self.attn(self.ln1(stream), places))
+        stream = stream + self.hook_attn_out(self.attn(self.ln1(_sum(stream, injected)), places))
         if self.has_mlp:
             stream = self.hook_resid_mid(stream)
-            stream = stream + self.hook_mlp_out(self.mlp(self.ln2(stream)))
+            stream = stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))
         return self.hook_resid_post(stream)
+
+
+def _sum(stream: Stream, injected: Stream | None) -> Stream:
+    return stream if injected is None else stream + injected
 
 
 def tie(blocks: nn.ModuleList) -> None:

@@ -58,7 +58,9 @@ class Transformer(LensModel):
         if self.position_kind.table:
             self.positions = nn.utils.skip_init(nn.Embedding, self.n_ctx, config.d_model)
             self.hook_pos_embed = HookPoint()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.blocks = nn.ModuleList(
+            Block(config, injected=config.input_injection and layer > 0) for layer in range(config.n_layers)
+        )
         self.ln_final = build_norm(config)
         self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output != "logits")
         position_ids = self.plan.positions(self.n_ctx)
@@ -122,7 +124,12 @@ class Transformer(LensModel):
     # Running
 
     def forward(
-        self, prompt: Tensor, *, start_at_layer: int | None = None, stop_at_layer: int | None = None
+        self,
+        prompt: Tensor,
+        *,
+        start_at_layer: int | None = None,
+        stop_at_layer: int | None = None,
+        embedded: Tensor | None = None,
     ) -> Float[Tensor, "batch pos _"]:
         """The output at every position, or the residual stream if stopped early.
 
@@ -131,6 +138,7 @@ class Transformer(LensModel):
                 ``[batch pos d_model]`` if ``start_at_layer`` is given.
             start_at_layer: Skip everything before this block, 0-based; negative counts from the end.
             stop_at_layer: Return the stream that this block would read; None runs to the output.
+            embedded: The stream before block 0, which a model with input injection needs to start at a later one.
 
         Raises:
             InputError: If the prompt has the wrong rank or width, or is longer than the model.
@@ -138,17 +146,28 @@ class Transformer(LensModel):
         for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
             if layer is not None and not -self.config.n_layers <= layer <= self.config.n_layers:
                 raise InputError(f"{name} must be a layer of {self.config.n_layers}; got {layer}.")
-        first = 0 if start_at_layer is None else start_at_layer
-        stream = (
-            self._embedded(prompt) if start_at_layer is None else self._checked_vectors(prompt, self.config.d_model)
-        )
-        n_positions = self._checked_length(stream)
-        places = self._places(n_positions)
-        for block in self.layers[slice(first, stop_at_layer)]:
-            stream = block(stream, places)
+        if start_at_layer is None:
+            stream = self._embedded(prompt)
+        else:
+            stream = self._checked_vectors(prompt, self.config.d_model)
+        starts_late = start_at_layer not in (None, 0, -self.config.n_layers)
+        self._check_embedded(embedded, needed=self.config.input_injection and starts_late)
+        embedded = stream if embedded is None else embedded
+        places = self._places(self._checked_length(stream))
+        for block in self.layers[slice(start_at_layer, stop_at_layer)]:
+            stream = block(stream, places, embedded)
         if stop_at_layer is not None:
             return stream
         return self.unembed(self.ln_final(stream))
+
+    def _check_embedded(self, embedded: Tensor | None, *, needed: bool) -> None:
+        if needed and embedded is None:
+            raise InputError(
+                "embedded must be given to start a model with input_injection after its first layer; got None. "
+                "It is model(prompt, stop_at_layer=0)."
+            )
+        if embedded is not None and not needed:
+            raise InputError("embedded must be left out unless a model with input_injection starts after layer 0.")
 
     def _places(self, n_positions: int) -> Places:
         visible = self.plan.visible_of_first(self.visible, n_positions)
