@@ -11,8 +11,8 @@ from tests.cli.conftest import Call
 from tests.helpers import tiny_config
 from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression
-from workbench.training import loop
 from workbench.training.config import TrainConfig
+from workbench.training.program import Program
 
 SIZES = "--task.d-input 2 --task.n-context 4 --model.n-layers 2 --model.d-model 8 --model.n-heads 2"
 SHORT = "--train.n-steps 12 --train.n-batch 8 --train.d-start None --train.warmup-steps 0"
@@ -103,14 +103,14 @@ def test_a_stopped_run_goes_on_and_ends_like_one_that_was_not_stopped(
     call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        real = loop.update
+        real = Program.update
 
-        def update(step: int, *args: object, **kwargs: object):
-            if step == 5:
+        def update(program: Program):
+            if program.step == 5:
                 raise KeyboardInterrupt
-            return real(step, *args, **kwargs)
+            real(program)
 
-        patch.setattr(loop, "update", update)
+        patch.setattr(Program, "update", update)
         answer = call("train", "linear_regression", "--config", root / "tiny" / "config.json", "--out", "stopped")
     assert answer.status == 130
     assert answer.err.endswith("mesascope train: interrupted\n")
