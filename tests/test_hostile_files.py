@@ -101,10 +101,9 @@ ANY_FILE = ["config.json", "env.json", "status.json", "metrics.jsonl", "claim.js
 
 
 def read_everything(folder: RunFolder) -> list[str]:
-    """What is told when everything of a run is read and it is trained."""
+    """What is told when everything of a run is read."""
     readers = [folder.config, folder.env, folder.status, folder.metrics, folder.last_metrics, folder.claim]
     readers += [folder.release, folder.weights, folder.train_state, partial(folder.results, "agreement")]
-    readers += [open_run(folder.path).model, partial(train, folder)]
     faults: list[str] = []
     for read in readers:
         with gathering(faults):
@@ -131,7 +130,7 @@ def test_a_planted_pickle_is_refused_wherever_it_lies_and_not_run(
     assert touched.exists()
 
 
-def test_a_planted_pickle_is_told_to_be_none_of_training(run: RunFolder, tmp_path: Path):
+def test_training_does_not_go_on_from_a_planted_pickle(run: RunFolder, tmp_path: Path):
     plant(run, STATE, torch_file(Touch(tmp_path / "touched")))
     with pytest.raises(InputError, match=r"train_state.pt must hold tensors and plain .*nothing in it was run"):
         train(run)

@@ -72,6 +72,23 @@ def test_a_run_that_cannot_be_written_to_its_end_is_not_there(tmp_path: Path, mo
     assert os.listdir(tmp_path) == []
 
 
+def test_a_name_that_another_process_takes_in_the_meantime_is_refused_as_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        tiny_run(tmp_path, "a", seed=1)
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    with pytest.raises(InputError, match=r"run 'a' exists already at .* Resume it, or choose another name"):
+        tiny_run(tmp_path, "a")
+    assert os.listdir(tmp_path) == ["a"]
+    assert RunFolder.open(tmp_path / "a").config()["train"]["seed"] == 1
+
+
 def test_a_half_written_folder_is_no_run_and_goes_at_the_next_start(tmp_path: Path):
     half = abandoned(tmp_path / "a")
     half.mkdir()
