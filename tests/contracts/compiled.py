@@ -11,7 +11,8 @@ from tests.covering import covering
 
 def compare(switches: dict) -> None:
     """Output and gradients of the compiled model, whole in one graph, against the plain one's."""
-    model = build(switches)
+    n_layers = 2 if switches["tied_layers"] or switches["input_injection"] else 1
+    model = build({**switches, "n_layers": n_layers})
     data = prompt(model)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     weights = list(model.parameters())

@@ -44,7 +44,7 @@ def config_of(switches: dict) -> TransformerConfig:
     shape = {"d_vocab": D_VOCAB, "n_ctx": 2 * N_CONTEXT} if tokens else {"d_input": D_INPUT, "n_context": N_CONTEXT}
     if switches.get("output") == "vector":
         shape["d_output"] = D_OUTPUT
-    return TransformerConfig(n_layers=2, d_model=8, n_heads=2, d_mlp=12, **switches, **shape)
+    return TransformerConfig(**{"n_layers": 2, "d_model": 8, "n_heads": 2, "d_mlp": 12, **switches, **shape})
 
 
 def is_allowed(case: dict) -> bool:
@@ -71,6 +71,12 @@ def prompt(model: Transformer, n_batch: int = 2, seed: int = 3) -> torch.Tensor:
     if model.config.input == "tokens":
         return torch.randint(D_VOCAB, (n_batch, model.n_ctx), generator=generator)
     return torch.randn(n_batch, model.n_ctx, model.d_token, generator=generator).to(model.unembed.weight.dtype)
+
+
+def disturb(tensor: torch.Tensor, hook: object) -> torch.Tensor:
+    """A hook that adds noise, but leaves -inf where it is."""
+    noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(4), dtype=tensor.dtype)
+    return tensor + noise * torch.isfinite(tensor)
 
 
 def name_of(switches: dict) -> str:
@@ -150,14 +156,28 @@ def test_every_hook_fires_and_editing_it_changes_the_output(switches):
     _, cache = model.run_with_cache(data)
     assert set(cache.keys()) == set(model.hook_dict)
     for name in model.hook_dict:
-
-        def disturb(tensor, hook):
-            noise = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(4), dtype=tensor.dtype)
-            return tensor + noise * torch.isfinite(tensor)
-
         edited = model.run_with_hooks(data, fwd_hooks=[(name, disturb)])
         assert (edited - plain).abs().max() > 1e-6, f"editing {name} changed nothing"
     torch.testing.assert_close(model(data), plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("switches", PAIRS[::2], ids=name_of)
+def test_split_inputs_change_nothing_until_edited(switches):
+    model = build(switches)
+    data = prompt(model)
+    plain, names = model(data), set(model.hook_dict)
+    model.set_use_split_qkv_input(True)
+    torch.testing.assert_close(model(data), plain, rtol=0, atol=1e-10)
+    _, cache = model.run_with_cache(data)
+    assert set(cache.keys()) == set(model.hook_dict)
+    new = set(model.hook_dict) - names
+    assert new == {f"blocks.{layer}.attn.hook_{part}_input" for layer in (0, 1) for part in "qkv"}
+    for name in new:
+        assert cache[name].shape == (2, len(plain[0]), 2, 8)
+        edited = model.run_with_hooks(data, fwd_hooks=[(name, disturb)])
+        assert (edited - plain).abs().max() > 1e-6, f"editing {name} changed nothing"
+    model.set_use_split_qkv_input(False)
+    assert set(model.hook_dict) == names
 
 
 @everywhere

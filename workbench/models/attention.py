@@ -2,20 +2,22 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import ATTENTIONS, POSITIONS, SINKS
-from workbench.models.maps import linear
+from workbench.models.maps import Map, linear
 from workbench.models.places import Places
 from workbench.models.sink import Sink
 from workbench.models.watching import watched
 
 Stream = Float[Tensor, "batch pos d_model"]
+Copies = Float[Tensor, "batch pos three head d_model"]
 PerHead = Float[Tensor, "batch pos head d_head"]
 Packed = Float[Tensor, "batch pos three head d_head"]
 
@@ -24,7 +26,8 @@ class Attention(nn.Module):
     """Multi-head attention with one fused map for queries, keys and values.
 
     What it can have besides: a gate per head and token on the head's output (``hook_gate``), a learned sink, and
-    for the delta rule a write strength per head and token (``hook_strength``).
+    for the delta rule a write strength per head and token (``hook_strength``). Where inputs are split, each head has
+    copies of its own of what its query (and gate), key (and strength) and value are made from, for path patching.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -38,7 +41,7 @@ class Attention(nn.Module):
         # A fully hidden row is NaN in scaled_dot_product_attention; our own softmax makes it zero.
         self.may_fuse = self.kind.fused and config.query_in_keys and not has_sink
         self.sums_to_one = self.kind.sums_to_one and not has_sink
-        self.exact = False
+        self.exact = self.is_split = False
         self.qkv = linear(config.d_model, 3 * width, bias=config.bias)
         self.out = linear(width, config.d_model, bias=config.bias)
         self.gate = linear(config.d_model, config.n_heads, bias=config.bias) if config.attention_gate else None
@@ -57,20 +60,34 @@ class Attention(nn.Module):
             self.hook_gate = HookPoint()
         self.hook_z, self.hook_result = HookPoint(), HookPoint()
 
-    def forward(self, stream: Stream, places: Places) -> Stream:
-        """What attention adds to the residual stream."""
-        z = self._mixed(stream, places)
+    def split_inputs(self, use: bool) -> None:
+        """Have copies and their hook points from now on, or no longer."""
+        if use and not self.is_split:
+            self.hook_q_input, self.hook_k_input, self.hook_v_input = HookPoint(), HookPoint(), HookPoint()
+        if self.is_split and not use:
+            del self.hook_q_input, self.hook_k_input, self.hook_v_input
+        self.is_split = use
+
+    def copies(self, stream: Stream) -> Copies:
+        """The stream once for every head's query, key and value, each under its hook."""
+        own = repeat(stream, "batch pos d_model -> batch pos head d_model", head=self.n_heads)
+        points = (self.hook_q_input, self.hook_k_input, self.hook_v_input)
+        return torch.stack([point(own.clone()) for point in points], 2)  # clones: a hook may write into its own
+
+    def forward(self, read: Stream | Copies, places: Places) -> Stream:
+        """What attention adds to the residual stream, from the normalised stream or copies of it."""
+        z = self._mixed(read, places)
         if self.gate is not None:
-            z = z * self.hook_gate(self.gate(stream).sigmoid())[..., None]
+            z = z * self.hook_gate(self._per_head(self.gate, read, 0).sigmoid())[..., None]
         z = self.hook_z(z)
         if watched(self.hook_result):
             result = einsum(z, self.W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")
             return self.hook_result(result).sum(2) + self.b_O
         return self.out(rearrange(z, "batch pos head d_head -> batch pos (head d_head)"))
 
-    def _mixed(self, stream: Stream, places: Places) -> PerHead:
+    def _mixed(self, read: Stream | Copies, places: Places) -> PerHead:
         """The values of each head, mixed by its pattern."""
-        q, k, v = self._packed(stream).unbind(2)
+        q, k, v = self._packed(read).unbind(2)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         if self.kind.writes is not None:
             k = F.normalize(k, dim=-1)
@@ -79,16 +96,28 @@ class Attention(nn.Module):
             k = self.hook_rot_k(self.rotate(k, places.positions))
         if self.may_fuse and not (self.exact or watched(self.hook_attn_scores, self.hook_pattern)):
             return self._mix_fused(q, k, v, places)
-        strengths = None if self.strength is None else self.hook_strength(self.strength(stream).sigmoid())
+        strengths = None
+        if self.strength is not None:
+            strengths = self.hook_strength(self._per_head(self.strength, read, 1).sigmoid())
         return self._mix(q, k, v, strengths, places)
 
-    def _packed(self, stream: Stream) -> Packed:
-        return rearrange(
-            self.qkv(stream),
-            "batch pos (three head d_head) -> batch pos three head d_head",
-            three=3,
-            head=self.n_heads,
-        )
+    def _packed(self, read: Stream | Copies) -> Packed:
+        """Queries, keys and values."""
+        if read.ndim == 3:
+            axes = "batch pos (three head d_head) -> batch pos three head d_head"
+            return rearrange(self.qkv(read), axes, three=3, head=self.n_heads)
+        weights = self._input_weights()
+        axes = "batch pos three head d_model, three head d_model d_head -> batch pos three head d_head"
+        return einsum(read.to(weights.dtype), weights, axes) + self._input_biases()
+
+    @staticmethod
+    def _per_head(numbers: Map, read: Stream | Copies, which: int) -> Float[Tensor, "batch pos head"]:
+        """One number per head, from the stream or each head's own copy for its query (0) or key (1)."""
+        if read.ndim == 3:
+            return numbers(read)
+        weights = numbers.weight
+        axes = "batch pos head d_model, head d_model -> batch pos head"
+        return einsum(read[:, :, which].to(weights.dtype), weights, axes) + numbers.bias_or_zero
 
     def _mix(
         self, q: PerHead, k: PerHead, v: PerHead, strengths: Float[Tensor, "batch pos head"] | None, places: Places

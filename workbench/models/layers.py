@@ -116,7 +116,9 @@ class Block(nn.Module):
         """The stream after the block, from the one before it and, for injection, the one before the first block."""
         injected = self.hook_injected(embedded) if self.is_injected else None
         stream = self.hook_resid_pre(stream)
-        stream = stream + self.hook_attn_out(self.attn(self.ln1(_sum(stream, injected)), places))
+        read = _sum(stream, injected)
+        read = self.ln1(self.attn.copies(read) if self.attn.is_split else read)
+        stream = stream + self.hook_attn_out(self.attn(read, places))
         if self.has_mlp:
             stream = self.hook_resid_mid(stream)
             stream = stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))

@@ -17,6 +17,8 @@ from workbench.models.layers import Block
 from workbench.models.maps import Map
 from workbench.registry import unknown
 
+_SPLIT_HOOKS = ("attn.hook_q_input", "attn.hook_k_input", "attn.hook_v_input")
+
 
 class LensModel(HookedRootModule):
     """A model of blocks for ActivationCache, patching and FactoredMatrix tools; unknown hooks are refused."""
@@ -67,6 +69,8 @@ class LensModel(HookedRootModule):
         if callable(name):
             if not any(map(name, self.hook_dict)):
                 raise InputError(f"the predicate must match a hook; it matches none of {', '.join(self.hook_dict)}.")
+        elif name not in self.hook_dict and name.endswith(_SPLIT_HOOKS):
+            raise InputError(f"hook {name!r} must be switched on; call model.set_use_split_qkv_input(True) first.")
         elif name not in self.hook_dict:
             raise InputError(unknown("hook", name, self.hook_dict))
 
@@ -97,6 +101,16 @@ class LensModel(HookedRootModule):
         self._check_hook(name)
         super().add_hook(name, *args, **kwargs)
 
+    def set_use_split_qkv_input(self, use_split_qkv_input: bool) -> None:
+        """Switch ``attn.hook_q_input``, ``hook_k_input`` and ``hook_v_input`` on or off, for path patching.
+
+        Each is ``[batch pos head d_model]``, before the norm, and reaches the query (and gate), key (and write
+        strength) or value of its head alone. While they are on, ``ln1`` sees ``[batch pos three head d_model]``.
+        """
+        for block in self.layers:
+            block.attn.split_inputs(use_split_qkv_input)
+        self.setup()
+
     # Weights
 
     @property
@@ -117,6 +131,7 @@ class LensModel(HookedRootModule):
             normalization_type=NORMS[config.norm].lens_name,
             positional_embedding_type=POSITIONS[config.positions].lens_name,
             attention_dir="causal" if config.causal else "bidirectional",
+            use_split_qkv_input=self.layers[0].attn.is_split,
             model_name="mesascope",
             device=str(self.unembed.weight.device),
             dtype=self.unembed.weight.dtype,
