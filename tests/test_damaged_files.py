@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.figures.training import training_figure
 from tests.helpers import tiny_run
 from workbench.configs import gathering
 from workbench.errors import InputError
@@ -199,8 +200,11 @@ def test_junk_in_the_metrics_of_a_stopped_run_is_told_with_its_line_and_costs_no
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_is_kept_as_it_is(tmp_path: Path, value: float):
+def test_a_loss_that_is_no_number_is_kept_as_it_is_and_leaves_a_gap_in_the_curve(tmp_path: Path, value: float):
     folder = tiny_run(tmp_path)
-    folder.append_metrics({"step": 1, "loss": value})
-    assert repr(folder.metrics()) == repr([{"step": 1, "loss": value}])
-    assert repr(folder.last_metrics()["loss"]) == repr(value)
+    losses = [1.0, value, 0.5]
+    for step, loss in enumerate(losses, 1):
+        folder.append_metrics({"step": step, "loss": loss, "excess": value})
+    assert repr([line["loss"] for line in folder.metrics()]) == repr(losses)
+    [curve] = training_figure(folder.metrics()).data
+    assert list(curve.y) == [1.0, None, 0.5]

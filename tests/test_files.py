@@ -152,7 +152,8 @@ def test_a_document_with_other_content_than_was_written_is_refused(tmp_path: Pat
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"junk", b"\xff\xfe\x00", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'{"a": 1}{'],
+    [b"", b"{", b"junk", b"\xff\xfe\x00", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'{"a": 1}{']
+    + [b'{"a": 1' + b"0" * n + b"}" for n in (309, 5000)],
 )
 def test_what_is_no_json_is_refused_by_the_files_name(tmp_path: Path, content: bytes):
     path = tmp_path / "file.json"

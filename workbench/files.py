@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import threading
 import time
 import zlib
@@ -106,7 +107,7 @@ def read_object(path: Path) -> dict[str, Any]:
     if len(content) > _LONGEST_DOCUMENT:
         raise InputError(f"{path} must have at most {_LONGEST_DOCUMENT} bytes; it has more.")
     try:
-        data = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
+        data = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} must be JSON; it is truncated or damaged ({error}).") from error
     if not isinstance(data, dict):
@@ -121,6 +122,13 @@ def _refuse_constant(name: str) -> None:
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is no float64")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) > sys.float_info.max:
+        raise ValueError(f"a number of {len(text)} digits is no float64")
     return number
 
 
@@ -193,11 +201,17 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def _checked_line(line: bytes) -> dict[str, Any] | None:
     """What the line says, or None if it is not what was written."""
+    data = read_line(line)
+    return data if data is not None and data.pop("crc", None) == _crc(data) else None
+
+
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """What the line says, unchecked and with its checksum; None if it is no JSON object."""
     try:
-        data = json.loads(line)
+        data = json.loads(line, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) and data.pop("crc", None) == _crc(data) else None
+    return data if isinstance(data, dict) else None
 
 
 def _crc(data: Mapping[str, Any]) -> str:

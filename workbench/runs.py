@@ -11,7 +11,6 @@ report.html
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ from workbench.files import (
     open_file,
     read_json,
     read_json_lines,
+    read_line,
     read_object,
     sweep,
     sync_folder,
@@ -248,12 +248,13 @@ class RunFolder:
         """All lines; a torn last one is dropped.
 
         Raises:
-            InputError: If another line is damaged or names no step.
+            InputError: If another line is damaged, names no step, or holds anything but numbers.
         """
         lines = read_json_lines(self.metrics_path)
         for number, line in enumerate(lines, 1):
-            if not is_count(line.get("step"), at_least=0):
-                raise InputError(f"{self.metrics_path} line {number} must name its step; got {line.get('step')!r}.")
+            if not is_count(line.get("step"), at_least=0) or not all(map(_is_number_or_none, line.values())):
+                told = f"{self.metrics_path} line {number} must hold its step and numbers; got {str(line)[:200]}."
+                raise InputError(told)
         return lines
 
     def last_metrics(self) -> dict[str, Any]:
@@ -264,7 +265,7 @@ class RunFolder:
                 lines = file.read().split(b"\n")[:-1]
         except OSError:
             return {}
-        return next((line for line in map(_line_or_none, reversed(lines)) if line is not None), {})
+        return next((line for line in map(read_line, reversed(lines)) if line is not None), {})
 
     def truncate_metrics(self, step: int) -> None:
         """Keep the lines of steps up to ``step`` only: those that a resumed run will not write again."""
@@ -457,9 +458,5 @@ def _taken(path: Path) -> InputError:
     return InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
 
 
-def _line_or_none(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+def _is_number_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
