@@ -204,6 +204,15 @@ def test_editing_scores_cannot_make_a_query_see_what_is_hidden(attention, layout
 
 
 @everywhere
+def test_the_lens_names_hold_every_weight_outside_the_norms_and_the_read_in_bias(switches):
+    model = build(switches)
+    held = {weight.untyped_storage().data_ptr() for weight in model.tl_parameters().values()}
+    for name, parameter in model.named_parameters():
+        if "ln" not in name and name != "embed.bias":
+            assert parameter.untyped_storage().data_ptr() in held, name
+
+
+@everywhere
 def test_gradients_reach_every_parameter_and_are_finite(switches):
     model = build(switches)
     model(prompt(model)).square().sum().backward()

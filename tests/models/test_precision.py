@@ -18,7 +18,14 @@ def with_bfloat16_blocks(switches: dict):
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"norm": "rms_norm", "positions": "rotary"}, {"attention": "linear", "mlp": "relu"}],
+    [
+        {},
+        {"norm": "rms_norm", "positions": "rotary"},
+        {"attention": "linear", "mlp": "relu", "positions": "t5"},
+        {"attention": "delta", "mlp": "swiglu"},
+        {"attention_gate": True, "sink": "key_value", "positions": "alibi"},
+        {"attention": "clipped_softmax", "sink": "logit", "input_injection": True},
+    ],
     ids=str,
 )
 def test_block_maps_in_bfloat16_leave_stream_and_output_in_float32(switches):
