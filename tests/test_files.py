@@ -287,7 +287,9 @@ def test_lines_that_cannot_be_read_are_refused(tmp_path: Path):
         read_json_lines(tmp_path)
 
 
-def test_the_folder_itself_can_be_synced(tmp_path: Path):
-    files.sync_folder(tmp_path)
+def test_files_and_folders_can_be_synced(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"content")
+    files.sync(tmp_path / "file")
+    files.sync(tmp_path)
     with pytest.raises(FileNotFoundError):
-        files.sync_folder(tmp_path / "nothing")
+        files.sync(tmp_path / "nothing")

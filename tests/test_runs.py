@@ -277,6 +277,16 @@ def test_a_folder_of_another_name_is_no_checkpoint(tmp_path: Path, name: str):
     assert folder.checkpoint_steps() == []
 
 
+def test_the_lines_before_a_checkpoint_are_on_disk_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tiny_run(tmp_path)
+    folder.append_metrics({"step": 4})
+    lines, done, fsync, rename = folder.metrics_path.stat().st_ino, [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.fstat(handle).st_ino == lines), fsync(handle)))
+    monkeypatch.setattr(os, "rename", lambda *paths: (done.append("rename"), rename(*paths)))
+    folder.save_checkpoint(4, WEIGHTS, {})
+    assert done.index(True) < done.index("rename")
+
+
 def test_a_folder_without_manifest_is_no_checkpoint_and_is_replaced(tmp_path: Path):
     folder = tiny_run(tmp_path)
     half = folder.path / "checkpoints" / "step-00000004"

@@ -34,7 +34,7 @@ from workbench.files import (
     read_line,
     read_object,
     sweep,
-    sync_folder,
+    sync,
     write_bytes,
     write_json,
 )
@@ -139,7 +139,7 @@ class RunFolder:
             write_bytes(unfinished / _CONFIG, (canonical_json(config) + "\n").encode())
             write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
             os.rename(unfinished, path)
-            sync_folder(path.parent)
+            sync(path.parent)
         except OSError as error:
             if has_traces(str(path)):  # another process was faster
                 raise _taken(path) from error
@@ -294,11 +294,13 @@ class RunFolder:
             for name, data in content.items():
                 write_bytes(unfinished / name, data)
             write_json(unfinished / _MANIFEST, {**manifest, "config_sha256": self.env()["config_sha256"]})
+            if self.metrics_path.exists():  # after a power cut, no line before a checkpoint may be missing
+                sync(self.metrics_path)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(unfinished, final)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        sync_folder(final.parent)
+        sync(final.parent)
 
     def weights(self, step: int | None = None) -> "dict[str, Tensor]":
         """Weights of a checkpoint, the last one if ``step`` is None.
