@@ -1,7 +1,6 @@
 """The linear map that everything is made of."""
 
-from typing import cast
-
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,8 +10,12 @@ class Map(nn.Linear):
     """A linear map that computes in the precision of its own weight.
 
     So the maps inside blocks may be bfloat16 while norms, read-in, read-out and the residual stream, to which
-    what a block says is added by promotion, stay float32.
+    what a block says is added by promotion, stay float32. Its weights begin as ``initialise`` says, not by
+    themselves: building a model leaves the global generator alone.
     """
+
+    def reset_parameters(self) -> None:
+        """Leave them as they are."""
 
     def forward(self, input: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"]:
         """The image, of the weight's type."""
@@ -25,5 +28,10 @@ class Map(nn.Linear):
 
 
 def linear(d_in: int, d_out: int, *, bias: bool = True) -> Map:
-    """An uninitialised map: building a model leaves the global generator alone."""
-    return cast(Map, nn.utils.skip_init(Map, d_in, d_out, bias=bias))
+    """An uninitialised map."""
+    return Map(d_in, d_out, bias=bias)
+
+
+def table(n_rows: int, width: int) -> nn.Embedding:
+    """An uninitialised table of vectors."""
+    return nn.Embedding.from_pretrained(torch.empty(n_rows, width), freeze=False)

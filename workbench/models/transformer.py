@@ -18,7 +18,7 @@ from workbench.models.kinds.outputs import OutputKind
 from workbench.models.kinds.positions import PositionKind
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.lens import LensModel
-from workbench.models.maps import linear
+from workbench.models.maps import linear, table
 from workbench.models.places import Places
 from workbench.models.prompt import plan_of
 from workbench.models.score_bias import ScoreBias
@@ -56,7 +56,7 @@ class Transformer(LensModel):
         self.embed = self._read_in()
         self.hook_embed = HookPoint()
         if self.position_kind.table:
-            self.positions = nn.utils.skip_init(nn.Embedding, self.n_ctx, config.d_model)
+            self.positions = table(self.n_ctx, config.d_model)
             self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList(
             Block(config, injected=config.input_injection and layer > 0) for layer in range(config.n_layers)
@@ -89,7 +89,7 @@ class Transformer(LensModel):
         if config.input == "tokens":
             if config.d_vocab is None:
                 raise InputError("model.d_vocab must be given for token input; got None.")
-            return nn.utils.skip_init(nn.Embedding, config.d_vocab, config.d_model)
+            return table(config.d_vocab, config.d_model)
         if config.d_input is None:
             raise InputError("model.d_input must be given for continuous input; got None.")
         d_code = self.n_ctx if self.position_kind.one_hot else 0
