@@ -130,14 +130,14 @@ class LinearRegression(Task):
         """Continuous inputs of this size and length, one number out."""
         return {"input": "continuous", "output": "scalar", "d_input": self.d_input, "n_context": self.n_context}
 
-    def least_squares_ridge(self) -> float:
+    def least_squares_ridge(self) -> float | Tensor:
         """Noise variance over the variance of a coordinate of w: no other ridge errs less on average."""
         kept = self.n_nonzero / self.d_input if self.weights == "sparse" else 1.0
         return self.noise_std * self.noise_std / (self.w_scale * self.w_scale * kept)
 
     def bayes_ridge(self) -> float | None:
         """The same for Gaussian w, where the posterior mean is a ridge; None for sparse w and a pool."""
-        return self.least_squares_ridge() if self.weights == "gaussian" else None
+        return float(self.least_squares_ridge()) if self.weights == "gaussian" else None
 
     def draw(self, draws: Draws, *, d_active: int | Tensor | None = None) -> RegressionBatch:
         """Fresh prompts with latents ``w``, ``noise``, ``covariance`` and, for a pool, ``pool_index``."""

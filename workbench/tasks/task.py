@@ -43,8 +43,11 @@ class Task(ABC):
         """The fields of the model config that the task fixes, such as ``d_input``."""
 
     @abstractmethod
-    def least_squares_ridge(self) -> float | None:
-        """Ridge strength on the sum loss whose predictions are the yardstick of training, or None."""
+    def least_squares_ridge(self) -> float | Tensor | None:
+        """Ridge strength on the sum loss whose predictions are the yardstick of training, or None.
+
+        A tensor where the task's numbers are tensors, one for each replica of an ensemble.
+        """
 
     @abstractmethod
     def bayes_ridge(self) -> float | None:

@@ -33,6 +33,8 @@ class Progress:
         excess: The same minus that of least squares on the same prompts, or None.
         seconds_left: Estimate from the speed of this process.
         engine: What does the updates, and why it is not a faster one.
+        n_runs: Runs whose updates are counted together, more than 1 in what ``train_many`` tells.
+        n_done: Those of them that are finished or have failed.
     """
 
     step: int
@@ -41,6 +43,8 @@ class Progress:
     excess: float | None
     seconds_left: float
     engine: str = "eager"
+    n_runs: int = 1
+    n_done: int = 0
 
 
 class TrainingFailed(RuntimeError):
@@ -178,15 +182,15 @@ class _Training:
         lines = started.program.lines()
         for i in self.written:
             self.runs[i].append_metrics({**lines[i], "seconds": round(seconds[i], 3)})
-        told = [lines[i] for i in self.going]
+        finite = [i for i in self.going if math.isfinite(lines[i]["loss"])]
         if self.world.rank == 0:
+            told = [lines[i] for i in finite or self.going]
             loss = sum(line["loss"] for line in told) / len(told)
             excesses = [line["excess"] for line in told]
             excess = None if None in excesses else sum(excesses) / len(told)
             self.report(Progress(step, self.settings.n_steps, loss, excess, seconds_left, started.engine))
-        for i in self.going:
-            if not math.isfinite(lines[i]["loss"]):
-                self._fail(i, f"the loss is {lines[i]['loss']} at step {step}")
+        for i in set(self.going) - set(finite):
+            self._fail(i, f"the loss is {lines[i]['loss']} at step {step}")
 
     def _save(self, step: int, started: Started, *, only_missing: bool = False) -> None:
         finite = started.program.weights.isfinite().all(1).tolist()
