@@ -14,8 +14,6 @@ from workbench.batch import Batch, RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, OUTPUTS, POSITIONS
-from workbench.models.kinds.outputs import OutputKind
-from workbench.models.kinds.positions import PositionKind
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.lens import LensModel
 from workbench.models.maps import linear, table
@@ -32,6 +30,9 @@ class Transformer(LensModel):
 
     Attributes:
         config: What it is made of, with the task's shapes filled in.
+        output: What it says at a position.
+        position_kind: How a token knows where it stands.
+        d_token: Numbers per token of a continuous prompt.
         cfg: The same for TransformerLens's tools.
     """
 
@@ -52,6 +53,8 @@ class Transformer(LensModel):
         super().__init__()
         self.config = config
         self.plan = plan_of(config)
+        self.output, self.position_kind = OUTPUTS[config.output], POSITIONS[config.positions]
+        self.d_token = LAYOUTS[config.layout].width(config.d_input or 0, config.d_output or 1)
         self.n_ctx = self._length()
         self.embed = self._read_in()
         self.hook_embed = HookPoint()
@@ -96,16 +99,6 @@ class Transformer(LensModel):
         return linear(self.d_token + d_code, config.d_model, bias=config.bias)
 
     @property
-    def d_token(self) -> int:
-        """Numbers per token of a continuous prompt."""
-        return LAYOUTS[self.config.layout].width(self.config.d_input or 0, self.config.d_output or 1)
-
-    @property
-    def position_kind(self) -> PositionKind:
-        """How a token knows where it stands."""
-        return POSITIONS[self.config.positions]
-
-    @property
     def d_out(self) -> int:
         """Numbers per position of the output."""
         width = self.output.width
@@ -115,11 +108,6 @@ class Transformer(LensModel):
         if given is None:
             raise InputError(f"model.{width} must be given for output {self.config.output!r}; got None.")
         return given
-
-    @property
-    def output(self) -> OutputKind:
-        """What it says at a position."""
-        return OUTPUTS[self.config.output]
 
     # Running
 

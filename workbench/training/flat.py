@@ -30,23 +30,22 @@ class FlatLayout:
 
     def split(self, maps: Float[Tensor, " maps"], rest: Float[Tensor, " rest"]) -> dict[str, Tensor]:
         """Every weight as a view of the vector, given in its two parts."""
-        views: dict[str, Tensor] = {}
-        for part, names in ((maps, self._names(maps=True)), (rest, self._names(maps=False))):
-            sizes = [_padded(self.shapes[name]) for name in names]
-            for name, piece in zip(names, part.split(sizes), strict=True):
-                shape = self.shapes[name]
-                views[name] = piece[: math.prod(shape)].view(shape)
-        return views
+        return {**self._split(maps, maps=True), **self._split(rest, maps=False)}
 
-    def views(self, flat: Float[Tensor, " length"]) -> dict[str, Tensor]:
-        """Every weight as a view of the whole vector."""
+    def outside(self, rest: Float[Tensor, " rest"]) -> dict[str, Tensor]:
+        """The weights outside of the blocks, from the second part; few, so that their gradient is cheap."""
+        starts = {name: start - self.n_maps for name, start in self.starts.items() if not name.startswith("blocks.")}
         return {
-            name: flat[start : start + math.prod(self.shapes[name])].view(self.shapes[name])
-            for name, start in self.starts.items()
+            name: rest[start : start + math.prod(self.shapes[name])].view(self.shapes[name])
+            for name, start in starts.items()
         }
 
-    def _names(self, *, maps: bool) -> list[str]:
-        return [name for name, start in self.starts.items() if (start < self.n_maps) == maps]
+    def _split(self, part: Tensor, *, maps: bool) -> dict[str, Tensor]:
+        names = [name for name, start in self.starts.items() if (start < self.n_maps) == maps]
+        pieces = part.split([_padded(self.shapes[name]) for name in names])
+        shapes = [self.shapes[name] for name in names]
+        cut = [piece[: math.prod(shape)].view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return dict(zip(names, cut, strict=True))
 
 
 def flat_layout(model: nn.Module) -> FlatLayout:
@@ -61,11 +60,11 @@ def flat_layout(model: nn.Module) -> FlatLayout:
     return FlatLayout({name: shapes[name] for name in ordered}, starts, n_maps, length)
 
 
-def fill(layout: FlatLayout, flat: Float[Tensor, " length"], weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into the vector."""
-    with torch.no_grad():
-        for name, view in layout.views(flat).items():
-            view.copy_(weights[name])
+@torch.no_grad()
+def fill(views: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into views of the same names."""
+    for name, view in views.items():
+        view.copy_(weights[name])
 
 
 def _is_map(name: str) -> bool:

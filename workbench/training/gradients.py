@@ -31,6 +31,8 @@ class Autograd:
 
     def __init__(self, model: Transformer, layout: FlatLayout, n_replicas: int, compiler: Callable[[Any], Any]) -> None:
         self.model, self.layout = model, layout
+        for block in model.layers:  # scaled_dot_product_attention is slow over replicas on CPUs, and wrong on CUDA
+            block.attn.exact = n_replicas > 1
         self._losses = compiler(over(n_replicas, self._loss))
 
     def __call__(self, leaves: Leaves, parts: Parts) -> Found:

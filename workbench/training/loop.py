@@ -19,6 +19,8 @@ from workbench.training.distributed import World, joined, local_device
 from workbench.training.engines import Started, start
 from workbench.training.replicas import check_same_program
 
+FINISHED, STOPPED = "finished", "stopped"
+"""How training ends that does not fail."""
 _HEARTBEAT_SECONDS = 1.0
 
 
@@ -110,7 +112,7 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
         n_threads = runs[0].env().get("n_threads") or sensible_threads(configs[0])  # a resumed run keeps its number
         stack.enter_context(cpu_threads(1 if configs[0].train.device == "cpu" else n_threads))
         stack.enter_context(_products(configs[0].train.precision))
-        stop = stack.enter_context(_stop_signals())
+        stop = stack.enter_context(stop_signals())
         training = _Training(runs, configs, world, report or _ignore)
         try:
             training.run(n_threads, stop)
@@ -193,7 +195,7 @@ class _Training:
             self._fail(i, f"the loss is {lines[i]['loss']} at step {step}")
 
     def _save(self, step: int, started: Started, *, only_missing: bool = False) -> None:
-        finite = started.program.weights.isfinite().all(1).tolist()
+        finite = started.program.finite()
         for i in self.going:
             if only_missing and step in self.runs[i].checkpoint_steps():
                 continue
@@ -233,7 +235,7 @@ class _Training:
             self.runs[i].write_status("running", step, self.settings.n_steps)
 
     def _end(self, step: int) -> None:
-        state = "finished" if step == self.settings.n_steps else "stopped"
+        state = FINISHED if step == self.settings.n_steps else STOPPED
         for i in self.going:
             if self.world.rank == 0:
                 self.runs[i].write_status(state, step, self.settings.n_steps)
@@ -278,7 +280,7 @@ def _products(precision: str) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; only the main thread can listen."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

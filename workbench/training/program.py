@@ -24,6 +24,7 @@ from workbench.training.loss import batch_of, least_squares_loss, loss_weights, 
 from workbench.training.optimizers import OPTIMIZERS, Settings
 from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
 from workbench.training.schedule import d_active, learning_rate, n_active
+from workbench.training.written import Written, kernels_for
 
 _SETTINGS = tuple(field.name for field in fields(Settings))
 
@@ -39,7 +40,7 @@ class Program:
     Attributes:
         configs: One run each.
         layout: Where each weight lies in a row.
-        weights: All weights, one row per replica.
+        weights: All weights in two parts, one row per replica: maps inside blocks, and the rest.
         kept: What the update rule keeps between updates, likewise.
         step: Updates done.
         losses: Loss of each replica's last update, before it.
@@ -76,18 +77,18 @@ class Program:
         self.device, self.dtype = torch.device(settings.device), STORED[settings.precision]
         models = [build_model(config) for config in configs]
         self.layout = flat_layout(models[0])
-        self.weights = self._rows()
+        self.weights = self._zeros()
         for replica, model in enumerate(models):
-            fill(self.layout, self.weights[replica], dict(model.named_parameters()))
+            fill(self.weights_of(replica), dict(model.named_parameters()))
         self.rule = OPTIMIZERS[settings.optimizer]
-        self.kept = {name: self._rows() for name in self.rule.keeps}
+        self.kept = {name: self._zeros() for name in self.rule.keeps}
         self.step = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._rounded = self.weights.to(torch.bfloat16) if settings.precision == "bf16" else None
+        self._rounded = self.weights[0].to(torch.bfloat16) if settings.precision == "bf16" else None
         self._numbers = train_numbers(configs, self.device)
         self._task_numbers = task_numbers(configs, self.device)
         self._keys = torch.tensor([stream_key(config.train.seed, "train") for config in configs], device=self.device)
         self._differentiate = self._differentiator(n_threads, compiler)
-        self._draw, self._apply = compiler(self._drawn), compiler(self._applied)
+        self._draw, self._norm, self._apply = (compiler(f) for f in (self._drawn, self._norms, self._applied))
         self._reference = compiler(over(len(configs), self._reference_loss))
 
     @property
@@ -97,14 +98,20 @@ class Program:
 
     def _differentiator(self, n_threads: int, compiler: Callable[[Any], Any]) -> Differentiate:
         config = self.configs[0]
+        pieces = kernels_for(config)
+        if pieces is not None:
+            return Written(build_model(config), self.layout, len(self.configs), compiler, pieces)
         workers = [
             Autograd(build_model(config), self.layout, len(self.configs), compiler)
             for _ in range(min(n_threads, self._shared.n_batch))
         ]
         return workers[0] if len(workers) == 1 else Sharded(workers)
 
-    def _rows(self) -> Float[Tensor, "replica length"]:
-        return torch.zeros(len(self.configs), self.layout.length, dtype=self.dtype, device=self.device)
+    def _zeros(self) -> Leaves:
+        n, layout = len(self.configs), self.layout
+        sizes = (layout.n_maps, layout.length - layout.n_maps)
+        maps, rest = (torch.zeros(n, size, dtype=self.dtype, device=self.device) for size in sizes)
+        return maps, rest
 
     # One update
 
@@ -114,7 +121,11 @@ class Program:
         self.parts = self._draw(self.step)
         losses, gradients = self._differentiate(self._leaves(), self.parts)
         self.losses = self.world.sum(losses)
-        self.norms = self._apply(self.step, *(self.world.sum(gradient) for gradient in gradients))
+        gradients = tuple(self.world.sum(gradient) for gradient in gradients)
+        self.norms = self._norm(*gradients)
+        for i, gradient in enumerate(gradients):
+            kept = {name: parts[i] for name, parts in self.kept.items()}
+            self._apply(self.step, self.norms, self.weights[i], gradient, kept, self._rounded if i == 0 else None)
         self.step += 1
 
     def _drawn(self, step: Int[Tensor, ""]) -> Parts:
@@ -144,21 +155,30 @@ class Program:
         return (model.n_context or 1) if model.causal else 1
 
     def _leaves(self) -> Leaves:
-        """The weights that are computed with: maps of the blocks, perhaps rounded, and the rest."""
-        n = self.layout.n_maps
-        return (self.weights if self._rounded is None else self._rounded)[:, :n], self.weights[:, n:]
+        """The weights that are computed with: maps inside blocks, perhaps rounded, and the rest."""
+        maps, rest = self.weights
+        return (maps if self._rounded is None else self._rounded), rest
 
-    def _applied(self, step: Int[Tensor, ""], d_maps: Tensor, d_rest: Tensor) -> Float[Tensor, " replica"]:
-        """Clip and update in place; the gradient norms before."""
-        gradient = torch.cat([d_maps.to(self.dtype), d_rest], 1)
-        norms = gradient.norm(dim=1)
+    def _norms(self, d_maps: Tensor, d_rest: Tensor) -> Float[Tensor, " replica"]:
+        """Norms of the whole gradients."""
+        return sum(part.to(self.dtype).square().sum(1) for part in (d_maps, d_rest)).sqrt()  # type: ignore[union-attr]
+
+    def _applied(
+        self,
+        step: Int[Tensor, ""],
+        norms: Float[Tensor, " replica"],
+        weights: Tensor,
+        gradient: Tensor,
+        kept: Mapping[str, Tensor],
+        rounded: Tensor | None,
+    ) -> None:
+        """Clip the gradient of one part of the weights and update it in place."""
         shorten = (self._numbers["clip_norm"] / (norms + 1e-6)).clamp(max=1.0).to(self.dtype)
         numbers = {**self._numbers, "lr": learning_rate(step, with_values(self._shared, self._numbers))}
         settings = Settings(**{name: numbers[name].to(self.dtype)[:, None] for name in _SETTINGS})
-        self.rule.apply(self.weights, gradient * shorten[:, None], self.kept, settings, step + 1)
-        if self._rounded is not None:
-            self._rounded.copy_(self.weights)
-        return norms
+        self.rule.apply(weights, gradient.to(self.dtype) * shorten[:, None], kept, settings, step + 1)
+        if rounded is not None:
+            rounded.copy_(weights)
 
     # What is told
 
@@ -201,11 +221,19 @@ class Program:
 
     def weights_of(self, replica: int) -> dict[str, Tensor]:
         """The weights of one replica by name, views."""
-        return self.layout.views(self.weights[replica])
+        return self._named(self.weights, replica)
 
-    def state_of(self, replica: int) -> dict[str, Any]:
-        """What else is needed to go on with one replica."""
-        return {name: self.layout.views(rows[replica]) for name, rows in self.kept.items()}
+    def state_of(self, replica: int) -> dict[str, dict[str, Tensor]]:
+        """What else is needed to go on with one replica, views."""
+        return {name: self._named(parts, replica) for name, parts in self.kept.items()}
+
+    def _named(self, parts: Leaves, replica: int) -> dict[str, Tensor]:
+        return self.layout.split(*(part[replica] for part in parts))
+
+    def finite(self) -> list[bool]:
+        """Whether all weights of each replica are."""
+        maps, rest = (part.isfinite().all(1) for part in self.weights)
+        return (maps & rest).tolist()
 
     @torch.no_grad()
     def restore(
@@ -221,14 +249,15 @@ class Program:
             raise InputError(f"the state must hold {', '.join(self.kept)}; it holds {', '.join(state) or 'nothing'}.")
         for kept in state.values():
             check_weights(self.layout.shapes, kept)
-        fill(self.layout, self.weights[replica], weights)
-        for name, kept in state.items():
-            fill(self.layout, self.kept[name][replica], kept)
+        fill(self.weights_of(replica), weights)
+        for name, kept in self.state_of(replica).items():
+            fill(kept, state[name])
         self.step.fill_(step)
         if self._rounded is not None:
-            self._rounded.copy_(self.weights)
+            self._rounded.copy_(self.weights[0])
 
     def changing(self) -> list[Tensor]:
         """Every buffer that an update writes."""
         rounded = [] if self._rounded is None else [self._rounded]
-        return [self.weights, *rounded, *self.kept.values(), self.step]
+        kept = [part for parts in self.kept.values() for part in parts]
+        return [*self.weights, *rounded, *kept, self.step]

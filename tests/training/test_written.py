@@ -1,0 +1,116 @@
+"""The written-out backward pass, against automatic differentiation of the model that users hook."""
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers import tiny_config
+from workbench.errors import InputError
+from workbench.models.kinds import SWITCHES
+from workbench.training.building import build_model
+from workbench.training.config import RunConfig
+from workbench.training.gradients import Autograd
+from workbench.training.program import Program, as_it_is
+from workbench.training.written import Written, kernels_for, obstacle, plain
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one layer": {"n_layers": 1},
+    "three layers, no positions": {"n_layers": 3, "positions": "none"},
+    "shared coordinates, wide heads, its own scale": {
+        "layout": "interleaved_shared",
+        "d_head": 6,
+        "attention_scale": 0.3,
+    },
+}
+
+
+def replicas(n: int, shape: dict[str, Any], **train: Any) -> list[RunConfig]:
+    base = tiny_config(n_batch=3, **train)
+    config = replace(base, model=replace(base.model, **{"n_layers": 2, "d_mlp": 20, **shape}))
+    return [replace(config, train=replace(config.train, seed=seed)) for seed in range(n)]
+
+
+def both(configs: list[RunConfig], pieces: ModuleType) -> tuple[Any, Any]:
+    """Losses and gradients, differentiated and written out, away from the special initial weights."""
+    program = Program(configs)
+    for part in program.weights:
+        part.add_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1), dtype=part.dtype), alpha=0.1)
+    program.update()
+    model, n = build_model(configs[0]), len(configs)
+    automatic = Autograd(model, program.layout, n, as_it_is)(program.weights, program.parts)
+    written = Written(build_model(configs[0]), program.layout, n, as_it_is, pieces)(program.weights, program.parts)
+    return automatic, written
+
+
+@pytest.mark.parametrize("n_replicas", [1, 3])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict[str, Any], n_replicas: int):
+    automatic, written = both(replicas(n_replicas, shape, precision="float64"), plain)
+    torch.testing.assert_close(written, automatic, rtol=1e-10, atol=1e-12)
+    assert all(part.abs().max() > 1e-3 for part in automatic[1])
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton comes with CUDA builds of torch alone")
+def test_the_kernels_compute_what_the_plain_pieces_do():
+    """In a program of its own: Triton's interpreter cannot see through the run-time shape checks."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-m", "tests.training.test_written"], env=environment, check=True)
+
+
+OTHERS: dict[str, Any] = {
+    "attention": "relu",
+    "norm": "rms_norm",
+    "mlp": "relu",
+    "positions": "rotary",
+    "layout": "pairs",
+    "bias": False,
+    "causal": False,
+    "tied_layers": True,
+    "attention_gate": True,
+    "sink": "logit",
+    "input_injection": True,
+}
+
+
+@pytest.mark.parametrize(("field", "value"), OTHERS.items())
+def test_every_other_kind_of_block_is_left_to_automatic_differentiation(field: str, value: Any):
+    (config,) = replicas(1, {})
+    assert obstacle(config.model) == ""
+    changed = {field: value, **({"tied_layers": True} if field == "input_injection" else {})}
+    assert f"{field} is {value!r}" in obstacle(replace(config.model, **changed))
+
+
+PLAIN = {"softmax", "learned", "layer_norm", "gelu", "interleaved", "interleaved_shared"}
+
+
+@pytest.mark.parametrize("field", [field for field in SWITCHES if field != "output"])
+def test_no_value_of_a_switch_is_forgotten(field: str):
+    (config,) = replicas(1, {})
+    for value in SWITCHES[field]:
+        with suppress(InputError):  # some need another switch, and are refused with or without it
+            found = obstacle(replace(config.model, **{field: value}))
+            expected = value in PLAIN or (value == "none" and field in ("positions", "sink"))
+            assert (found == "") == expected, value
+
+
+def test_kernels_are_for_accelerators_short_prompts_and_float32():
+    (config,) = replicas(1, {})
+    assert kernels_for(config) is None
+
+
+if __name__ == "__main__":
+    from workbench.training.written import kernels
+
+    for n_replicas in (1, 3):
+        wide = replicas(n_replicas, {"n_heads": 2, "d_head": 16, "d_model": 32})
+        automatic, written = both(wide, kernels)
+        torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,72 @@
+"""Losses and gradients of plain transformers, with the blocks' backward pass written out."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.models.prompt import plan_of
+from workbench.models.transformer import Transformer
+from workbench.training.config import RunConfig
+from workbench.training.flat import FlatLayout
+from workbench.training.gradients import Found, Leaves, Parts
+from workbench.training.loss import batch_of
+from workbench.training.replicas import over
+from workbench.training.written.blocks import WrittenBlocks, obstacle
+
+__all__ = ["Written", "WrittenBlocks", "kernels_for", "obstacle"]
+
+
+def kernels_for(config: RunConfig) -> ModuleType | None:
+    """The kernels that can run a config's blocks on its device, or None."""
+    model, train = config.model, config.train
+    n_positions = plan_of(model).n_positions(model.n_context) if model.n_context else model.n_ctx or 0
+    if not train.device.startswith("cuda") or train.precision == "float64" or obstacle(model):
+        return None
+    if find_spec("triton") is None:
+        return None
+    from workbench.training.written import kernels
+
+    return None if kernels.obstacle(n_positions, model.head_width) else kernels
+
+
+class Written:
+    """As ``Autograd``, for models that ``obstacle`` lets through.
+
+    Read-in, read-out and loss stay with automatic differentiation: they are a small part, and of many kinds.
+    """
+
+    def __init__(
+        self, model: Transformer, layout: FlatLayout, n_replicas: int, compiler: Callable[[Any], Any], pieces: Any
+    ) -> None:
+        self.model, self.layout = model, layout
+        self.blocks = WrittenBlocks(model.config, layout, compiler, pieces)
+        self._embed = compiler(over(n_replicas, self._embedded))
+        self._head = compiler(over(n_replicas, self._loss))
+
+    def __call__(self, leaves: Leaves, parts: Parts) -> Found:
+        """Losses ``[replica]``, and gradients with respect to the two parts of the weights."""
+        maps, rest = (leaf.detach().requires_grad_() for leaf in leaves)
+        with torch.enable_grad():
+            stream = self._embed(rest, *parts)
+            losses = self._head(rest, self.blocks(stream, maps, rest), *parts)
+            d_maps, d_rest = torch.autograd.grad(losses.sum(), (maps, rest))
+        return losses.detach(), (d_maps, d_rest)
+
+    def _embedded(self, rest: Tensor, *parts: Tensor) -> Tensor:
+        *data, _ = parts
+        prompt = self.model.encode(batch_of(tuple(data)))
+        weights = self.layout.outside(rest)
+        return torch.func.functional_call(self.model, weights, (prompt,), {"stop_at_layer": 0})
+
+    def _loss(self, rest: Tensor, stream: Tensor, *parts: Tensor) -> Tensor:
+        *data, counted = parts
+        batch = batch_of(tuple(data))
+        weights = self.layout.outside(rest)
+        output = torch.func.functional_call(
+            self.model, weights, (stream,), {"start_at_layer": self.model.config.n_layers}
+        )
+        return (self.model.losses(output, batch) * counted).sum()
