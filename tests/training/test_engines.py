@@ -1,0 +1,125 @@
+"""Which engine runs and what it says, and that a graph leaves the state as it found it; devices are elsewhere."""
+
+import subprocess
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers import tiny_config
+from workbench.errors import InputError
+from workbench.training import engines
+from workbench.training.engines import ENGINES, check_engine, graph, start
+from workbench.training.program import Program
+
+
+def test_a_graph_is_refused_without_its_device():
+    config = tiny_config(engine="graph")
+    with pytest.raises(InputError, match=r"train.engine .* 'graph', but .* train.device is cpu. Use auto"):
+        check_engine(config)
+    with pytest.raises(InputError, match="Use auto"):
+        start([config])
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_the_cpu_runs_line_by_line(engine: str):
+    started = start([tiny_config(engine=engine)])
+    assert started.engine.split()[0] == "eager"
+    started.advance()
+    assert int(started.program.step) == 1
+
+
+def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.MonkeyPatch):
+    def fail(program: Program) -> Any:
+        program.update()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of that")
+
+    broken = replace(ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=fail)
+    monkeypatch.setattr(engines, "GRAPH", broken)
+    started = start([tiny_config()])
+    assert started.engine == (
+        "eager (the capture failed: RuntimeError: operation not permitted when stream is capturing)"
+    )
+    assert int(started.program.step) == 0, "nothing of the attempt is left"
+
+
+class FakeGraph:
+    """Replays what ran inside the capture."""
+
+    def __init__(self) -> None:
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def capturing(captured: FakeGraph) -> Any:
+        yield
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    pieces = {
+        "device": lambda device: nullcontext(),
+        "Stream": lambda: stream,
+        "stream": lambda other: nullcontext(),
+        "current_stream": lambda: stream,
+        "CUDAGraph": FakeGraph,
+        "graph": capturing,
+    }
+    for name, piece in pieces.items():
+        monkeypatch.setattr(torch.cuda, name, piece)
+
+
+@pytest.mark.usefixtures("fake_cuda")
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_preparing_a_graph_leaves_weights_optimizer_and_step_as_they_were(optimizer: str):
+    config = tiny_config(optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0.0)
+    program, other = Program([config]), Program([config])
+    for each in (program, other):
+        each.update()
+    before = [tensor.clone() for tensor in program.changing()]
+    places = [tensor.data_ptr() for tensor in program.changing()]
+    replay = graph.prepare(program)
+    assert all(torch.equal(a, b) for a, b in zip(before, program.changing(), strict=True))
+    replay()
+    assert replay.__self__.replays == 1  # type: ignore[attr-defined]
+    program.update()
+    other.update()
+    assert all(torch.equal(a, b) for a, b in zip(program.changing(), other.changing(), strict=True))
+    assert places == [tensor.data_ptr() for tensor in program.changing()], "a graph writes where it was captured"
+
+
+def test_the_compiled_program_is_the_plain_one():
+    """In a program of its own: torch.compile cannot see through the run-time shape checks."""
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.training.test_engines"], check=True, timeout=280)
+
+
+def compare(n_replicas: int) -> None:
+    """Losses and weights after some updates, of a program compiled whole and a plain one."""
+    base = tiny_config(precision="float64", n_batch=4, clip_norm=1.0, d_start=1, d_every=2, n_start=2, n_every=2)
+    configs = [
+        replace(base, train=replace(base.train, seed=i, lr=1e-3 * (i + 1)), task=replace(base.task, noise_std=0.1 * i))
+        for i in range(n_replicas)
+    ]
+
+    def compiled(function: Any) -> Any:
+        return torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
+
+    plain, whole = Program(configs), Program(configs, compiler=compiled)
+    for _ in range(4):
+        plain.update()
+        whole.update()
+    torch.testing.assert_close(whole.lines(), plain.lines(), rtol=1e-10, atol=1e-12)
+    # Adam makes something of the rounding of gradients that are exactly zero: those of key biases.
+    torch.testing.assert_close(whole.changing(), plain.changing(), rtol=1e-10, atol=1e-9)
+
+
+if __name__ == "__main__":
+    compare(1)
+    compare(2)
