@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from workbench.models import fused_cpu
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import ATTENTIONS, POSITIONS, SINKS
 from workbench.models.maps import Map, linear
@@ -40,6 +41,7 @@ class Attention(nn.Module):
         has_sink = SINKS[config.sink].is_there
         # A fully hidden row is NaN in scaled_dot_product_attention; our own softmax makes it zero.
         self.may_fuse = self.kind.fused and config.query_in_keys and not has_sink
+        self.may_stay_packed = self.may_fuse and self.rotate is None
         self.sums_to_one = self.kind.sums_to_one and not has_sink
         self.exact = self.is_split = False
         self.qkv = linear(config.d_model, 3 * width, bias=config.bias)
@@ -87,7 +89,10 @@ class Attention(nn.Module):
 
     def _mixed(self, read: Stream | Copies, places: Places) -> PerHead:
         """The values of each head, mixed by its pattern."""
-        q, k, v = self._packed(read).unbind(2)
+        packed = self._packed(read)
+        if self._may_stay_packed(places) and fused_cpu.can_mix(packed):
+            return fused_cpu.attention(packed, places.visible, self.scale)
+        q, k, v = packed.unbind(2)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         if self.kind.writes is not None:
             k = F.normalize(k, dim=-1)
@@ -100,6 +105,12 @@ class Attention(nn.Module):
         if self.strength is not None:
             strengths = self.hook_strength(self._per_head(self.strength, read, 1).sigmoid())
         return self._mix(q, k, v, strengths, places)
+
+    def _may_stay_packed(self, places: Places) -> bool:
+        """Whether nothing happens to queries, keys and values but plain softmax attention, and nobody looks."""
+        if not self.may_stay_packed or places.bias is not None or self.exact:
+            return False
+        return not watched(self.hook_q, self.hook_k, self.hook_v, self.hook_attn_scores, self.hook_pattern)
 
     def _packed(self, read: Stream | Copies) -> Packed:
         """Queries, keys and values."""
