@@ -6,6 +6,7 @@ from pathlib import Path
 from workbench.errors import InputError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_PATTERN = re.compile(r"[*?\[]")
 
 
 def check_name(name: str) -> str:
@@ -36,6 +37,22 @@ def run_path(run: str | Path, root: str | Path = "runs") -> Path:
         raise InputError(f"a run must lie in the runs folder; got {str(run)!r}. Give its name or a path without '..'.")
     check_name(path.name)
     return Path(root) / path if len(path.parts) == 1 else path
+
+
+def run_paths(run: str, root: str | Path = "runs") -> list[Path]:
+    """The folders that a user means by RUN or by a pattern of names such as ``sweep-*``, in order.
+
+    Raises:
+        InputError: If nothing has such a name, or the path is not one of a run.
+    """
+    if not _PATTERN.search(run):
+        return [run_path(run, root)]
+    pattern = Path(run)
+    folder = run_path(pattern.parent / "any", root).parent
+    found = sorted(path for path in folder.glob(pattern.name) if NAME.match(path.name) and path.is_dir())
+    if not found:
+        raise InputError(f"no run in {folder} has a name like {pattern.name!r}.")
+    return found
 
 
 def new_run_path(run: str | Path, root: str | Path = "runs") -> Path:

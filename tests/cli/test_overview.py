@@ -22,7 +22,7 @@ OPTIONS = {
     "tasks": ["--json"],
     "models": ["--json"],
     "train": [
-        *("--preset", "--config", "--out", "--resume", "--runs", "--json"),
+        *("--preset", "--config", "--out", "--resume", "--runs", "--json", "--vary"),
         *("--task.d-input", "--model.n-layers", "--train.n-steps", "--train.lr", "--train.checkpoint-every"),
     ],
     "agree": ["--step", "--settings.n-fit", "--settings.newton-alpha", "--final-norm", "--runs", "--json"],

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers import tiny_config, tiny_run
+from tests.training.processes import Commands, commands
 from tests.training.test_loop import Counting, assert_same_run, at_step, flat, updated
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
@@ -283,6 +284,31 @@ def test_a_run_of_an_ensemble_goes_on_alone_and_one_trained_alone_inside_an_ense
     for one, other in zip(runs, uninterrupted):
         assert_close(one.weights(), other.weights())
         assert_close(one.metrics(), other.metrics())
+
+
+# Killed
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Commands]:
+    with commands() as all_of_them:
+        yield all_of_them
+
+
+def test_runs_killed_together_end_as_if_they_had_not_been(
+    outside: Commands, uninterrupted: list[RunFolder], configs: list[RunConfig], tmp_path: Path
+):
+    runs = folders(tmp_path, configs)
+    words = ["train", "--resume", *(run.path for run in runs)]
+    saved = r"os.rename .*/checkpoints/step-00000008\Z"
+    pid = outside.start(words, die_before=[saved, saved])
+    assert outside.exit_code(pid) == -signal.SIGKILL, outside.said(pid)
+    assert [run.checkpoint_steps() for run in runs] == [[0, 4, 8], [0, 4], [0, 4]]
+    pid = outside.start(words)
+    assert outside.exit_code(pid) == 0, outside.said(pid)
+    for one, other in zip(runs, uninterrupted):
+        assert_same_run(one, other)
+    assert list(tmp_path.rglob("*.tmp-*")) == list(tmp_path.rglob("claim.json")) == []
 
 
 # What does not fit together

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from workbench.configs import no_nan
@@ -67,18 +67,35 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10.0**-digits else f"{value:.1e}"
 
 
-@contextmanager
-def training_progress(name: str) -> Iterator[Callable[["Progress"], None]]:
-    """A bar with loss, excess over least squares and time left; plain lines where there is no terminal."""
-    if sys.stderr.isatty():
-        with _bar(name) as show:
-            yield show
-    else:
-        yield _plain(name)
+Show = Callable[["Progress"], None]
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[["Progress"], None]]:
+def training_progress(name: str, *, tell_engine: bool = False) -> Iterator[Show]:
+    """A bar with loss, excess over least squares and time left; plain lines where there is no terminal.
+
+    Args:
+        name: What is trained.
+        tell_engine: Whether to note first what does the updates.
+    """
+    with _bar(name) if sys.stderr.isatty() else nullcontext(_plain(name)) as show:
+        yield _after_engine(show) if tell_engine else show
+
+
+def _after_engine(show: Show) -> Show:
+    told: set[str] = set()
+
+    def tell(p: "Progress") -> None:
+        if p.engine not in told:
+            told.add(p.engine)
+            note(f"engine: {p.engine}")
+        show(p)
+
+    return tell
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -97,12 +114,17 @@ def _bar(name: str) -> Iterator[Callable[["Progress"], None]]:
 
         def show(p: "Progress") -> None:
             loss, excess, left = number(p.loss), number(p.excess), clock(p.seconds_left)
-            bar.update(line, completed=p.step, total=p.n_steps, loss=loss, excess=excess, left=left)
+            told = f"training {name}{_done(p)}"
+            bar.update(line, description=told, completed=p.step, total=p.n_steps, loss=loss, excess=excess, left=left)
 
         yield show
 
 
-def _plain(name: str) -> Callable[["Progress"], None]:
+def _done(p: "Progress") -> str:
+    return f" ({p.n_done} done)" if p.n_runs > 1 else ""
+
+
+def _plain(name: str) -> Show:
     last = -_PLAIN_SECONDS
 
     def show(p: "Progress") -> None:
@@ -111,7 +133,7 @@ def _plain(name: str) -> Callable[["Progress"], None]:
             return
         last = time.monotonic()
         note(
-            f"training {name}: step {p.step}/{p.n_steps}, loss {number(p.loss)}, "
+            f"training {name}{_done(p)}: step {p.step}/{p.n_steps}, loss {number(p.loss)}, "
             f"over least squares {number(p.excess)}, {clock(p.seconds_left)} left"
         )
 

@@ -1,11 +1,11 @@
-"""``mesascope train``: train one model into a run folder, or go on with one."""
+"""``mesascope train``: train a model into a run folder, many at once, or go on with them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from workbench.cli.output import clock, note, number, print_json, say, training_progress
 from workbench.cli.parse import default_root, parse
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from workbench.training.config import RunConfig
 
 FINISHED, STOPPED = "finished", "stopped"
-_INTERRUPTED = 130
+INTERRUPTED = 130
+_VARY = (
+    "Train one run for each of these values: train.seed=0..7, train.lr=1e-3,3e-3 or task.noise-std=0,0.5. Given "
+    "several times, one for every combination."
+)
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,11 @@ class Arguments:
     config: str | None = None
     """Start from a config.json instead, such as that of another run."""
     out: str | None = None
-    """Name or path of the new run; made from date, task and config if not given."""
-    resume: str | None = None
-    """Go on with this run from its last checkpoint; nothing else can be changed."""
+    """Name or path of the new run; made from date, task and config if not given. With --vary, the names of all runs
+    start so."""
+    resume: tuple[str, ...] = ()
+    """Go on with these runs from their last checkpoints; nothing else can be changed. A pattern such as 'sweep-*'
+    means all runs with such a name."""
     runs: str = field(default_factory=default_root)
     """The runs folder."""
     json: bool = False
@@ -50,8 +56,10 @@ def run(arguments: Sequence[str]) -> int:
     base = _base(arguments)
     config = preset_config(task, base.preset) if base.config is None else _config_from_file(base.config, task)
     given = parse(_arguments_class(config, base), arguments, f"{VERB.name} {task}", VERB.help)
-    if given.resume is not None:
+    if given.resume:
         raise InputError("--resume must stand without a TASK; the run knows its task.")
+    if given.vary:
+        return _train_varied(dataclasses.replace(config, task=given.task, model=given.model, train=given.train), given)
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
     folder = create_run(resolved, new_run_path(_name(resolved) if given.out is None else given.out, given.runs))
     return report_training(folder, as_json=given.json)
@@ -78,8 +86,9 @@ def _config_from_file(path: str, task: str) -> "RunConfig":
 
 
 def _help_or_resume(arguments: list[str], task: str | None) -> int:
+    from workbench.cli.many import report_many
     from workbench.registry import find
-    from workbench.run_names import run_path
+    from workbench.run_names import run_paths
     from workbench.runs import RunFolder
     from workbench.tasks import TASKS
     from workbench.training.config import preset_config
@@ -89,10 +98,23 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
         config = preset_config(name, Arguments.preset)
         parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", VERB.help)
     given = parse(Arguments, arguments, VERB.name, VERB.help)
-    if given.resume is None:
+    if not given.resume:
         raise InputError(f"train needs a TASK or --resume RUN; known tasks: {', '.join(TASKS)}.")
-    folder = RunFolder.open(run_path(given.resume, given.runs))
-    return report_training(folder, as_json=given.json)
+    paths = [path for run in given.resume for path in run_paths(run, given.runs)]
+    folders = [RunFolder.open(path) for path in {path.resolve(): path for path in paths}.values()]
+    if len(folders) == 1:
+        return report_training(folders[0], as_json=given.json)
+    return report_many(folders, as_json=given.json)
+
+
+def _train_varied(config: "RunConfig", given: Any) -> int:
+    """Train the config with every combination of the values given for some of its fields."""
+    from workbench.cli.many import create_runs, report_many
+    from workbench.training.varying import variation, varied
+
+    configs = varied(config, [variation(text) for text in given.vary])
+    folders = create_runs(configs, _name(configs[0]) if given.out is None else given.out, given.runs)
+    return report_many(folders, as_json=given.json)
 
 
 def _base(arguments: Sequence[str]) -> Arguments:
@@ -110,7 +132,11 @@ def _base(arguments: Sequence[str]) -> Arguments:
 
 def _arguments_class(config: "RunConfig", base: Arguments) -> type[Any]:
     """Arguments with the task's, the model's and the training's own options."""
-    fields: list[Any] = [
+    import tyro
+
+    vary = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(help=_VARY, metavar="FIELD=VALUES")]
+    fields: list[Any] = [("vary", vary, field(default=()))]
+    fields += [
         (part, type(getattr(config, part)), field(default=getattr(config, part))) for part in ("task", "model", "train")
     ]
     return dataclasses.make_dataclass("TrainArguments", fields, bases=(type(base),), frozen=True)
@@ -120,11 +146,23 @@ def create_run(config: "RunConfig", path: Path) -> "RunFolder":
     """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
     from workbench.environment import environment
     from workbench.runs import RunFolder
-    from workbench.training.building import check_trainable
     from workbench.training.loop import sensible_threads
 
-    check_trainable(config)
+    check_run(config)
     return RunFolder.create(path, config.to_data(), environment(config.train.seed, sensible_threads(config)))
+
+
+def check_run(config: "RunConfig") -> None:
+    """Refuse a resolved config that this machine cannot train.
+
+    Raises:
+        InputError: With what is wrong.
+    """
+    from workbench.training.building import check_trainable
+    from workbench.training.engines import check_engine
+
+    check_engine(config)
+    check_trainable(config)
 
 
 def report_training(folder: "RunFolder", *, as_json: bool) -> int:
@@ -132,9 +170,9 @@ def report_training(folder: "RunFolder", *, as_json: bool) -> int:
     from workbench.training.loop import train
 
     note(f"run {folder.path}")
-    with training_progress(folder.name) as show:
+    with training_progress(folder.name, tell_engine=on_accelerator(folder)) as show:
         state = train(folder, show)
-    outcome = _outcome(folder, state)
+    outcome = {"schema": "mesascope/train/1", **outcome_of(folder, state)}
     if as_json:
         print_json(outcome)
     else:
@@ -144,14 +182,20 @@ def report_training(folder: "RunFolder", *, as_json: bool) -> int:
         )
         follow = f"train --resume {folder.path}" if state == STOPPED else f"agree {folder.path}"
         say(f"next: mesascope {follow}")
-    return _INTERRUPTED if state == STOPPED else 0
+    return INTERRUPTED if state == STOPPED else 0
 
 
-def _outcome(folder: "RunFolder", state: str) -> Mapping[str, Any]:
+def on_accelerator(folder: "RunFolder") -> bool:
+    """Whether a run trains elsewhere than on the CPU."""
+    return folder.config()["train"]["device"] != "cpu"
+
+
+def outcome_of(folder: "RunFolder", state: str) -> Mapping[str, Any]:
+    """How a run stands after training."""
     lines = folder.metrics()
     last = lines[-1] if lines else {}
     measured = {name: last.get(name) for name in ("step", "loss", "excess", "seconds")}
-    return {"schema": "mesascope/train/1", "run": folder.name, "path": str(folder.path), "state": state, **measured}
+    return {"run": folder.name, "path": str(folder.path), "state": state, **measured}
 
 
 def _name(config: "RunConfig") -> str:
@@ -163,7 +207,7 @@ def _name(config: "RunConfig") -> str:
 
 VERB = Verb(
     "train",
-    "TASK [--preset demo|small|paper] [--out RUN] | --resume RUN",
-    "train a transformer on a task into a run folder",
+    "TASK [--preset demo|small|paper] [--vary FIELD=VALUES] [--out RUN] | --resume RUN [RUN ...]",
+    "train a transformer on a task into a run folder, or many of them",
     run,
 )

@@ -13,6 +13,7 @@ from workbench.training.loss import mean_loss
 
 STORED = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bf16": torch.float32}
 """Type of weights, optimizer state and data under each precision."""
+_ROUNDED = ("tf32", "bf16")
 
 
 def build_model(config: RunConfig) -> Transformer:
@@ -53,6 +54,7 @@ def check_trainable(config: RunConfig) -> None:
         InputError: With what is wrong.
     """
     check_device(config.train.device)
+    _check_precision(config.train.precision, config.train.device)
     model = build_model(config)
     batch = config.task.prompts(config.train.seed, "train", 0, 1)
     with torch.no_grad():
@@ -61,6 +63,14 @@ def check_trainable(config: RunConfig) -> None:
         raise InputError(
             f"the first loss must be finite; got {loss.item()}. Lower the task's scales or model.init_std, or use "
             "train.precision float64."
+        )
+
+
+def _check_precision(precision: str, device: str) -> None:
+    if device == "cpu" and precision in _ROUNDED:
+        raise InputError(
+            f"train.precision must be float32 or float64 on the cpu; got {precision!r}, which is for accelerators. "
+            "Use float32."
         )
 
 

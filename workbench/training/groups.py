@@ -1,0 +1,85 @@
+"""Which runs are trained as one program, how many of them at most, and what becomes of the rest if one is at fault."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from workbench.errors import InputError
+from workbench.models.prompt import plan_of
+from workbench.runs import RunFolder
+from workbench.training.config import RunConfig
+from workbench.training.loop import FINISHED, STOPPED, Report, TrainingFailed, train_together
+from workbench.training.replicas import program_key
+
+_MOST_ON_CPU = 8
+_NUMBERS_ON_CPU = 2**15
+"""Where the residual stream of all models together is no larger, an update costs more in starting operations than in
+doing them. Measured with 1 thread, alone over together: 8 models of 2048 numbers 2.6 to 3.8, 4 of 8192 1.5, 8 of 73728
+(the demo) 1.0."""
+
+
+def groups_of(runs: Sequence[RunFolder], configs: Sequence[RunConfig]) -> list[list[int]]:
+    """The unfinished runs, by number, in groups that are trained as one program each.
+
+    Runs that have failed before are kept apart: they stand at an early step, and would hold the others back. The
+    groups depend on the runs alone, never on how many groups are trained at a time.
+    """
+    alike: dict[object, list[int]] = {}
+    for i, (run, config) in enumerate(zip(runs, configs, strict=True)):
+        if not is_finished(run, config):
+            key = program_key(config), run.status().state == "failed", threads_of(run, config)
+            alike.setdefault(key, []).append(i)
+    return [part for same in alike.values() for part in _parts(same, largest_group([configs[i] for i in same]))]
+
+
+def is_finished(run: RunFolder, config: RunConfig) -> bool:
+    """Whether nothing is left to train."""
+    return run.status().state == FINISHED and config.train.n_steps in run.checkpoint_steps()
+
+
+def threads_of(run: RunFolder, config: RunConfig) -> int:
+    """CPU threads of a run among many: those that it was made for, else one."""
+    return run.env().get("n_threads") or config.train.n_threads or 1
+
+
+def largest_group(configs: Sequence[RunConfig]) -> int:
+    """How many of these runs of one program are best trained as one."""
+    config = configs[0]
+    if config.train.device != "cpu":
+        return max(1, most_in_memory(config))
+    model = config.model
+    n_positions = model.n_ctx or plan_of(model).n_positions(model.n_context or 1)
+    numbers = config.train.n_batch * n_positions * model.d_model
+    return max(1, min(_MOST_ON_CPU, _NUMBERS_ON_CPU // numbers))
+
+
+def most_in_memory(config: RunConfig) -> int:  # noqa: ARG001  # no estimate yet
+    """How many runs like this one memory holds at once; too many are halved when that is seen."""
+    return sys.maxsize
+
+
+def _parts(numbers: Sequence[int], most: int) -> list[list[int]]:
+    """Consecutive parts of at most so many, of nearly one size."""
+    n, n_parts = len(numbers), math.ceil(len(numbers) / most)
+    return [list(numbers[i * n // n_parts : (i + 1) * n // n_parts]) for i in range(n_parts)]
+
+
+def train_group(runs: Sequence[RunFolder], report: Report | None = None) -> list[str | Exception]:
+    """``train_together`` without exceptions that one run alone is to blame for: the others are trained without it.
+
+    Returns:
+        For each run ``"finished"``, ``"stopped"``, or why it failed.
+    """
+    try:
+        return train_together(runs, report)
+    except TrainingFailed as error:  # a full disk: it is full for all
+        return [error] * len(runs)
+    except (InputError, torch.OutOfMemoryError) as error:
+        if len(runs) == 1:
+            return [error]
+    half = len(runs) // 2
+    first = train_group(runs[:half], report)
+    rest = runs[half:]
+    return [*first, *([STOPPED] * len(rest) if STOPPED in first else train_group(rest, report))]
