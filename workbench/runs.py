@@ -267,6 +267,17 @@ class RunFolder:
             return {}
         return next((line for line in map(read_line, reversed(lines)) if line is not None), {})
 
+    def forget_after(self, step: int) -> None:
+        """Remove checkpoints and metrics after a step: those that a resumed run will write again.
+
+        Checkpoints go first, so that a run never has one beyond its metrics.
+        """
+        for later in reversed([known for known in self.checkpoint_steps() if known > step]):
+            unfinished = aside(self._checkpoint(later))
+            os.rename(self._checkpoint(later), unfinished)
+            shutil.rmtree(unfinished)
+        self.truncate_metrics(step)
+
     def truncate_metrics(self, step: int) -> None:
         """Keep the lines of steps up to ``step`` only: those that a resumed run will not write again."""
         kept = [line for line in self.metrics() if line["step"] <= step]

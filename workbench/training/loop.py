@@ -11,6 +11,7 @@ from types import FrameType
 
 import torch
 
+from workbench.configs import is_count
 from workbench.errors import InputError
 from workbench.linalg import cpu_threads
 from workbench.runs import RunFolder
@@ -109,7 +110,7 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
             stack.callback(run.release)
             run.sweep()
         world.wait()
-        n_threads = runs[0].env().get("n_threads") or sensible_threads(configs[0])  # a resumed run keeps its number
+        n_threads = _threads_of(runs[0], configs[0])
         stack.enter_context(cpu_threads(1 if configs[0].train.device == "cpu" else n_threads))
         stack.enter_context(_products(configs[0].train.precision))
         stop = stack.enter_context(stop_signals())
@@ -156,7 +157,7 @@ class _Training:
 
     def _follow(self, step: int, started: Started, stop: threading.Event) -> None:
         n_steps, first = self.settings.n_steps, step
-        spent = [max((line["seconds"] for line in run.metrics()), default=0.0) for run in self.runs]
+        spent = [max((line.get("seconds") or 0.0 for line in run.metrics()), default=0.0) for run in self.runs]
         self._beat(step)
         if step == 0 and 0 in self.keep:
             self._save(0, started, only_missing=True)
@@ -218,7 +219,7 @@ class _Training:
         step = max(common, default=0)
         for i, run in enumerate(self.runs):
             if self.world.rank == 0:
-                run.truncate_metrics(step)
+                run.forget_after(step)
             if not common:
                 continue
             weights, state = run.weights(step), run.train_state(step)
@@ -259,6 +260,12 @@ class _Training:
             steps = self.runs[i].checkpoint_steps()
             last, told = steps[-1] if steps else 0, f"{type(error).__name__}: {error}"
             self.runs[i].write_status("failed", last, self.settings.n_steps, told)
+
+
+def _threads_of(run: RunFolder, config: RunConfig) -> int:
+    """The threads that a run began with, so that it goes on bit by bit."""
+    noted = run.env().get("n_threads")
+    return noted if is_count(noted) else sensible_threads(config)
 
 
 def sensible_threads(config: RunConfig) -> int:

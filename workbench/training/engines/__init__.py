@@ -55,6 +55,8 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
     if name != "auto":
         return _started(ENGINES[name], configs, n_threads, world)
     obstacle = GRAPH.obstacle(configs[0])
+    if obstacle and configs[0].train.device == "cpu":  # where nobody expects one
+        return _started(EAGER, configs, n_threads, world)
     if not obstacle:
         try:
             return _started(GRAPH, configs, n_threads, world)
