@@ -46,6 +46,7 @@ class Program:
         losses: Loss of each replica's last update, before it.
         norms: Gradient norms of the last update, before clipping.
         parts: The prompts of the last update, of this process, and what each loss counts.
+        reference: Gives the loss of least squares on the prompts of the last update; an engine may replace it.
     """
 
     losses: Float[Tensor, " replica"]
@@ -89,7 +90,7 @@ class Program:
         self._keys = torch.tensor([stream_key(config.train.seed, "train") for config in configs], device=self.device)
         self._differentiate = self._differentiator(n_threads, compiler)
         self._draw, self._norm, self._apply = (compiler(f) for f in (self._drawn, self._norms, self._applied))
-        self._reference = compiler(over(len(configs), self._reference_loss))
+        self.reference: Callable[[], Tensor] = self._references
 
     @property
     def _shared(self) -> TrainConfig:
@@ -203,13 +204,21 @@ class Program:
             )
         return lines
 
-    @torch.no_grad()
+    @property
+    def has_reference(self) -> bool:
+        """Whether least squares is a yardstick of this task."""
+        return self.configs[0].task.least_squares_ridge() is not None
+
     def _excess(self) -> list[float | None]:
         """Loss minus that of least squares on the same prompts; None where that is no yardstick."""
-        if self.configs[0].task.least_squares_ridge() is None:
+        if not self.has_reference:
             return [None] * len(self.configs)
-        reference = self.world.sum(self._reference(self._task_numbers, *self.parts))
-        return (self.losses.double() - reference).tolist()
+        return (self.losses.double() - self.reference()).tolist()
+
+    @torch.no_grad()
+    def _references(self) -> Float[Tensor, " replica"]:
+        each = over(len(self.configs), self._reference_loss)
+        return self.world.sum(each(self._task_numbers, *self.parts))
 
     def _reference_loss(self, task_settings: dict[str, Tensor], *parts: Tensor) -> Float[Tensor, ""]:
         *data, weights = parts
