@@ -221,7 +221,9 @@ def test_training_ends_when_all_have_failed(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def configs() -> list[RunConfig]:
-    return varied(tiny_config(**SHARED, schedule="cosine"), [{"lr": 1e-2}, {"noise_std": 0.3}, {"clip_norm": 0.2}])
+    return varied(
+        tiny_config(**SHARED, schedule="cosine", n_threads=1), [{"lr": 1e-2}, {"noise_std": 0.3}, {"clip_norm": 0.2}]
+    )
 
 
 @pytest.fixture(scope="module")
