@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,39 @@ def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], mon
     assert told.out == ""
     for part in ("training tiny", "3/3", "loss 0.500", "over least squares 0.250"):
         assert part in told.err
+
+
+MANY = [replace(STEPS[0], n_runs=4, n_done=2), replace(STEPS[2], n_runs=4, n_done=4, engine="graph")]
+
+
+def test_progress_of_many_runs_says_how_many_are_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with training_progress("4 runs") as show:
+        for progress in MANY:
+            show(progress)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["training 4 runs (2 done)", "training 4 runs (4 done)"]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with training_progress("4 runs") as show:
+        for progress in MANY:
+            show(progress)
+    assert "training 4 runs (4 done)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_does_the_updates_is_told_once_if_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    with training_progress("tiny", tell_engine=True) as show:
+        for progress in [MANY[0], *MANY]:
+            show(progress)
+    told = capsys.readouterr().err
+    assert told.count("engine: eager\n") == told.count("engine: graph\n") == 1
+    with training_progress("tiny") as show:
+        show(MANY[0])
+    assert "engine" not in capsys.readouterr().err
 
 
 def test_the_runs_folder_is_the_users_or_runs_here(monkeypatch: pytest.MonkeyPatch):
