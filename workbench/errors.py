@@ -22,3 +22,7 @@ def must(name: str, rule: str, value: object, holds: bool, way_out: str = "") ->
     if holds:
         return ""
     return f"{name} must {rule}; got {value!r}" + (f" ({way_out})" if way_out else "")
+
+
+class FailedElsewhere(RuntimeError):
+    """Another process of the same work has failed or is gone; it says why if it can."""

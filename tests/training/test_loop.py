@@ -24,7 +24,8 @@ from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression, Task
 from workbench.tasks.draws import Draws
 from workbench.training import loop
-from workbench.training.building import build_model, check_device
+from workbench.training.building import build_model
+from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.loop import Progress, TrainingFailed, train
 from workbench.training.program import Program

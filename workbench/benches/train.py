@@ -14,8 +14,8 @@ from workbench.linalg import cpu_threads
 from workbench.models.transformer import Transformer
 from workbench.training.building import build_model
 from workbench.training.config import RunConfig, preset_config
-from workbench.training.loop import sensible_threads
 from workbench.training.program import Program
+from workbench.training.threads import sensible_threads
 
 _ROUNDS = 7
 _ROUND_MS = 400.0

@@ -146,7 +146,7 @@ def create_run(config: "RunConfig", path: Path) -> "RunFolder":
     """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
     from workbench.environment import environment
     from workbench.runs import RunFolder
-    from workbench.training.loop import sensible_threads
+    from workbench.training.threads import sensible_threads
 
     check_run(config)
     return RunFolder.create(path, config.to_data(), environment(config.train.seed, sensible_threads(config)))
@@ -158,7 +158,7 @@ def check_run(config: "RunConfig") -> None:
     Raises:
         InputError: With what is wrong.
     """
-    from workbench.training.building import check_trainable
+    from workbench.training.checking import check_trainable
     from workbench.training.engines import check_engine
 
     check_engine(config)

@@ -1,16 +1,23 @@
 """Several processes on one model: each takes its rows of every batch, and gradients are summed over all.
 
 Started by torchrun, which says in the environment who is who. The gradient is one flat vector, so that what
-``DistributedDataParallel`` does in buckets is one sum here, inside the captured graph as well.
+``DistributedDataParallel`` does in buckets is one sum here, inside the captured graph as well. Small things that
+processes tell each other go over the CPU, beside what an accelerator is doing.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor
+
+from workbench.errors import FailedElsewhere, InputError
+
+_PATIENCE = timedelta(minutes=10)
+"""How long a process waits for another: the first to write a checkpoint, or to compile, may take minutes."""
 
 
 @dataclass(frozen=True)
@@ -20,49 +27,114 @@ class World:
     Attributes:
         rank: Number of this process, 0-based; 0 writes the run folder.
         size: How many there are.
+        n_local: Those of them on this machine.
     """
 
     rank: int = 0
     size: int = 1
+    n_local: int = 1
 
     def rows(self, batch: Tensor) -> Tensor:
         """This process's prompts of a batch ``[replica batch ...]``."""
         return batch if self.size == 1 else batch.tensor_split(self.size, 1)[self.rank]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes."""
-        if self.size == 1:
+        """The sum over all processes; shapes without content are their own.
+
+        Raises:
+            FailedElsewhere: If a process is gone.
+        """
+        if self.size == 1 or tensor.is_meta:
             return tensor
-        torch.distributed.all_reduce(total := tensor.contiguous())
+        total = tensor.contiguous()
+        with _in_company():
+            torch.distributed.all_reduce(total)
         return total
 
-    def any(self, condition: bool, device: torch.device) -> bool:
+    def any(self, condition: bool) -> bool:
         """Whether the condition holds in any process."""
-        if self.size == 1:
-            return condition
-        return self.sum(torch.tensor(int(condition), device=device)).item() > 0
+        return self.sum(torch.tensor(int(condition))).item() > 0
 
     def wait(self) -> None:
         """Return when all processes have come here."""
+        self.any(False)
+
+    def of_first(self, text: str) -> str:
+        """What process 0 says, in all of them."""
+        return self._said(text)[0]
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """What is refused in one process is refused in all, in the same words. Nothing inside may wait for others."""
+        fault = None
+        try:
+            yield
+        except InputError as error:
+            fault = error
+        told = next(filter(None, self._said(str(fault or ""))), None)
+        if told is not None:
+            raise fault or InputError(told)
+
+    def _said(self, text: str) -> list[str]:
+        """What each process says."""
+        said = [text] * self.size
         if self.size > 1:
-            torch.distributed.barrier()
+            with _in_company():
+                torch.distributed.all_gather_object(said, text)
+        return said
 
 
 ALONE = World()
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """The world that torchrun started this process in; alone without torchrun."""
+def _in_company() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise FailedElsewhere(
+            f"another process of this training is gone ({str(error).splitlines()[0]}); the last checkpoint is kept. "
+            "Go on with train --resume."
+        ) from error
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """The world that torchrun started this process in; alone without torchrun.
+
+    Args:
+        device: Where the run trains; ``cuda`` means for each process the one of its number on its machine.
+
+    Raises:
+        InputError: If the processes would share an accelerator.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
-        return
-    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield World(torch.distributed.get_rank(), size)
-    finally:
+    elif torch.distributed.is_initialized():
+        yield _world()
+    else:
+        _join(device)
+        yield _world()
+        # Not after an error: it would wait for processes that are gone.
         torch.distributed.destroy_process_group()
+
+
+def _join(device: str) -> None:
+    on_accelerator = device != "cpu"
+    if on_accelerator:
+        if device != "cuda":
+            raise InputError(f"train.device must be cpu or cuda where several processes train; got {device!r}.")
+        n_local, n_devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if n_local > n_devices:
+            raise InputError(f"--nproc-per-node must be at most {n_devices}, one per CUDA device; got {n_local}.")
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_accelerator else "gloo", timeout=_PATIENCE)
+
+
+def _world() -> World:
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), n_local)
 
 
 def local_device(device: str) -> str:

@@ -1,7 +1,6 @@
 """Which runs are trained as one program, how many of them at most, and what becomes of the rest if one is at fault."""
 
 import math
-import sys
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +10,7 @@ from workbench.models.prompt import plan_of
 from workbench.runs import RunFolder
 from workbench.training.config import RunConfig
 from workbench.training.loop import FINISHED, STOPPED, Report, TrainingFailed, train_together
+from workbench.training.memory import largest_group as most_in_memory
 from workbench.training.replicas import program_key
 
 _MOST_ON_CPU = 8
@@ -53,11 +53,6 @@ def largest_group(configs: Sequence[RunConfig]) -> int:
     n_positions = model.n_ctx or plan_of(model).n_positions(model.n_context or 1)
     numbers = config.train.n_batch * n_positions * model.d_model
     return max(1, min(_MOST_ON_CPU, _NUMBERS_ON_CPU // numbers))
-
-
-def most_in_memory(config: RunConfig) -> int:  # noqa: ARG001  # no estimate yet
-    """How many runs like this one memory holds at once; too many are halved when that is seen."""
-    return sys.maxsize
 
 
 def _parts(numbers: Sequence[int], most: int) -> list[list[int]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -18,7 +19,9 @@ from workbench.runs import RunFolder
 from workbench.training.config import RunConfig, checkpoint_steps, run_config_from_data
 from workbench.training.distributed import World, joined, local_device
 from workbench.training.engines import Started, start
+from workbench.training.memory import check_fits
 from workbench.training.replicas import check_same_program
+from workbench.training.threads import sensible_threads
 
 FINISHED, STOPPED = "finished", "stopped"
 """How training ends that does not fail."""
@@ -76,8 +79,9 @@ def train(run: RunFolder, report: Report | None = None) -> str:
         ``"finished"`` or ``"stopped"``.
 
     Raises:
-        InputError: If the run is damaged or another process trains it.
+        InputError: If the run is damaged, too large for memory, or another process trains it.
         TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
+        FailedElsewhere: If another of several processes is gone.
     """
     (state,) = train_together([run], report)
     if isinstance(state, Exception):
@@ -98,18 +102,21 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
         For each run ``"finished"``, ``"stopped"``, or why it failed.
 
     Raises:
-        InputError: If a run is damaged, another process trains it, or the configs do not fit together.
+        InputError: If a run is damaged, another process trains it, the configs do not fit together, or the models do
+            not fit into memory together.
+        FailedElsewhere: If another of several processes is gone.
     """
     configs = [run_config_from_data(run.config()) for run in runs]
     check_same_program(configs)
     with ExitStack() as stack:
-        world = stack.enter_context(joined())
-        writers = runs if world.rank == 0 else []
-        for run in writers:
-            run.claim()
-            stack.callback(run.release)
-            run.sweep()
-        world.wait()
+        world = stack.enter_context(joined(configs[0].train.device))
+        with world.as_one():
+            _check_shared(configs[0], world)
+            check_fits(configs, world)
+            for run in runs if world.rank == 0 else []:
+                run.claim()
+                stack.callback(run.release)
+                run.sweep()
         n_threads = _threads_of(runs[0], configs[0])
         stack.enter_context(cpu_threads(1 if configs[0].train.device == "cpu" else n_threads))
         stack.enter_context(_products(configs[0].train.precision))
@@ -122,6 +129,12 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
             raise
         return training.states
     raise AssertionError("no context here swallows exceptions")
+
+
+def _check_shared(config: RunConfig, world: World) -> None:
+    n_batch = config.train.n_batch
+    if n_batch < world.size:
+        raise InputError(f"train.n_batch must be at least the number of processes, {world.size}; got {n_batch}.")
 
 
 class _Training:
@@ -150,9 +163,8 @@ class _Training:
             self.runs[i].write_status("running", 0, n_steps)
         here = [replace(c, train=replace(c.train, device=local_device(c.train.device))) for c in self.configs]
         started = start(here, n_threads=n_threads, world=self.world)
-        self.world.wait()
-        step = self._restore(started)
-        self.world.wait()
+        with self.world.as_one():
+            step = self._restore(started)
         self._follow(step, started, stop)
 
     def _follow(self, step: int, started: Started, stop: threading.Event) -> None:
@@ -177,7 +189,7 @@ class _Training:
                 self._beat(step)
                 last_beat = time.monotonic()
             if logged or self.world.size == 1:
-                stopping = self.world.any(stop.is_set(), started.program.device)
+                stopping = self.world.any(stop.is_set())
         self._save(step, started, only_missing=True)
         self._end(step)
 
@@ -264,15 +276,8 @@ class _Training:
 
 def _threads_of(run: RunFolder, config: RunConfig) -> int:
     """The threads that a run began with, so that it goes on bit by bit."""
-    noted = run.env().get("n_threads")
+    noted: Any = run.env().get("n_threads")
     return noted if is_count(noted) else sensible_threads(config)
-
-
-def sensible_threads(config: RunConfig) -> int:
-    """CPU threads for a run: the configured number, else torch's own choice, but no more than prompts."""
-    if config.train.n_threads is not None:
-        return config.train.n_threads
-    return min(torch.get_num_threads(), config.train.n_batch)
 
 
 @contextmanager
