@@ -87,7 +87,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
     def update(program: Program) -> None:
         real(program)
-        if program.step == at:
+        if not program.step.is_meta and program.step == at:  # memory is estimated with shapes alone
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Program, "update", update)

@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_and_ends_like_one_that_was_not_stopped(
         real = Program.update
 
         def update(program: Program):
-            if program.step == 5:
+            if not program.step.is_meta and program.step == 5:  # memory is estimated with shapes alone
                 raise KeyboardInterrupt
             real(program)
 

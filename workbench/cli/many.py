@@ -28,13 +28,24 @@ def create_runs(configs: Sequence["RunConfig"], name: str, root: str) -> list["R
     for path in paths:
         if has_traces(str(path)):
             raise InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
-    for config in configs:
-        check_run(config)
+    _check(configs)
     n_threads = _threads(len(configs))
     return [
         RunFolder.create(path, config.to_data(), environment(config.train.seed, config.train.n_threads or n_threads))
         for path, config in zip(paths, configs, strict=True)
     ]
+
+
+def _check(configs: Sequence["RunConfig"]) -> None:
+    """Refuse configs that this machine cannot train; the first of each program tells for the others."""
+    from workbench.training.checking import check_first_loss
+    from workbench.training.replicas import program_key
+
+    seen: set[str] = set()
+    for config in configs:
+        key = program_key(config)
+        (check_first_loss if key in seen else check_run)(config)
+        seen.add(key)
 
 
 def _threads(n_runs: int) -> int:

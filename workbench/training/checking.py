@@ -23,6 +23,15 @@ def check_trainable(config: RunConfig, world: World = ALONE) -> None:
     check_device(config.train.device)
     _check_precision(config.train.precision, config.train.device)
     check_fits([config], world)
+    check_first_loss(config)
+
+
+def check_first_loss(config: RunConfig) -> None:
+    """Refuse a run whose model or prompts are too large for its numbers.
+
+    Raises:
+        InputError: If the loss of the untrained model is not finite.
+    """
     model = build_model(config)
     batch = config.task.prompts(config.train.seed, "train", 0, 1)
     with torch.no_grad():
