@@ -79,9 +79,9 @@ def test_weights_gradient_and_optimizer_state_are_counted():
 
 
 def test_prompts_count_in_proportion_and_are_shared_by_processes():
-    few, many = (training_bytes(changed(SMALL, n_batch=n)) for n in (1024, 4096))
+    few, many = (training_bytes(changed(DEMO, n_batch=n)) for n in (1024, 4096))
     assert many == pytest.approx(4 * few, rel=0.1)
-    shared = training_bytes(changed(SMALL, n_batch=4096), world=World(1, 4, 4))
+    shared = training_bytes(changed(DEMO, n_batch=4096), world=World(1, 4, 4))
     assert few < shared < 1.2 * few, "each draws all prompts but keeps a quarter"
 
 
@@ -127,9 +127,11 @@ def test_other_mistakes_are_not_taken_for_size(monkeypatch: pytest.MonkeyPatch):
 
 # What does not fit
 
+SHALLOW = changed(DEMO, n_layers=1)
+
 
 def test_too_many_prompts_are_refused_with_a_number_that_fits(monkeypatch: pytest.MonkeyPatch):
-    config = changed(SMALL, n_batch=65536)
+    config = changed(SHALLOW, n_batch=65536)
     limited(monkeypatch, 2**30)
     with pytest.raises(InputError) as refused:
         check_fits([config])
@@ -144,37 +146,37 @@ def test_too_many_prompts_are_refused_with_a_number_that_fits(monkeypatch: pytes
 def test_a_model_that_does_not_fit_with_one_prompt_is_refused_by_its_own_need(monkeypatch: pytest.MonkeyPatch):
     limited(monkeypatch, MIB)
     with pytest.raises(InputError, match=r"^the model needs about \S+ MiB with one prompt at a time on cpu, which has"):
-        check_fits([SMALL])
+        check_fits([SHALLOW])
 
 
 def test_a_group_that_does_not_fit_is_refused_with_a_number_that_does(monkeypatch: pytest.MonkeyPatch):
     limited(monkeypatch, 500 * MIB)
-    fits = largest_group(DEMO)
-    assert training_bytes(DEMO, fits) <= 500 * MIB < training_bytes(DEMO, fits + 1)
-    check_fits([DEMO] * fits)
-    with pytest.raises(InputError, match=rf"^64 models need about \S+ GiB on cpu, .* 500 MiB free; {fits} would fit"):
-        check_fits([DEMO] * 64)
+    fits = largest_group(SHALLOW)
+    assert training_bytes(SHALLOW, fits) <= 500 * MIB < training_bytes(SHALLOW, fits + 1)
+    check_fits([SHALLOW] * fits)
+    with pytest.raises(InputError, match=rf"^64 models need about \S+ \wiB on cpu, .* 500 MiB free; {fits} would fit"):
+        check_fits([SHALLOW] * 64)
 
 
 @pytest.mark.parametrize(("factor", "fits"), [(0.9, 0), (1.1, 1), (math.inf, 10**9)])
 def test_a_group_may_be_of_one_or_none(monkeypatch: pytest.MonkeyPatch, factor: float, fits: int):
-    limited(monkeypatch, min(factor * training_bytes(DEMO), 2**60))
-    assert min(largest_group(DEMO), 10**9) == fits
+    limited(monkeypatch, min(factor * training_bytes(SHALLOW), 2**60))
+    assert min(largest_group(SHALLOW), 10**9) == fits
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch):
-    limited(monkeypatch, 1.5 * training_bytes(SMALL))
-    check_fits([SMALL])
-    check_fits([SMALL], World(0, 2, 1))
-    limited(monkeypatch, 0.9 * training_bytes(SMALL))
+    limited(monkeypatch, 1.5 * training_bytes(SHALLOW))
+    check_fits([SHALLOW])
+    check_fits([SHALLOW], World(0, 2, 1))
+    limited(monkeypatch, 0.9 * training_bytes(SHALLOW))
     with pytest.raises(InputError, match=r"train\.n_batch 64 needs"):
-        check_fits([SMALL], World(0, 2, 2))
+        check_fits([SHALLOW], World(0, 2, 2))
 
 
 def test_a_run_that_does_not_fit_is_neither_made_nor_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     limited(monkeypatch, MIB)
-    folder = tiny_run(tmp_path, config=SMALL)
-    for attempt in (lambda: check_trainable(SMALL), lambda: train(folder)):
+    folder = tiny_run(tmp_path, config=SHALLOW)
+    for attempt in (lambda: check_trainable(SHALLOW), lambda: train(folder)):
         with pytest.raises(InputError, match="the model needs about"):
             attempt()
     assert folder.status().state == "new"

@@ -29,7 +29,7 @@ from workbench.training.threads import sensible_threads
 
 _SPREAD = 1.4
 """Memory taken over bytes alive: measured 1.2 to 1.8 with Linux's malloc, the less the larger."""
-_MOST_LAYERS = 32
+_MOST_LAYERS = 16
 """Deeper models are extrapolated."""
 _MOST_HEADS = 2**20
 """ALiBi lists the slopes of more in Python."""
