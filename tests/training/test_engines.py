@@ -1,7 +1,9 @@
 """Which engine runs and what it says, and that a graph leaves the state as it found it; devices are elsewhere."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -98,6 +100,19 @@ def test_preparing_a_graph_leaves_weights_optimizer_and_step_as_they_were(optimi
     other.update()
     assert all(torch.equal(a, b) for a, b in zip(program.changing(), other.changing(), strict=True))
     assert places == [tensor.data_ptr() for tensor in program.changing()], "a graph writes where it was captured"
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_a_graph_keeps_the_buffers_alive_that_it_reads():
+    program = Program([tiny_config()])
+    known = weakref.ref(program)
+    replay = graph.prepare(program)
+    del program
+    gc.collect()
+    assert known() is not None
+    del replay
+    gc.collect()
+    assert known() is None
 
 
 def test_the_compiled_program_is_the_plain_one():

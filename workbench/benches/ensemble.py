@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,18 +16,29 @@ from workbench.tasks import LinearRegression
 from workbench.training.building import build_model
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.engines import start
+from workbench.training.precision import products
 
 _ROUNDS = 5
 _ROUND_MS = 1000.0
-_SHAPE = "4 layers x 64, batch 64, d_input 8, 20 examples, float32"
+_SHAPE = "4 layers x 64, batch 64, d_input 8, 20 examples"
 Step = Callable[[], None]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 def run(note: Callable[[str], None]) -> Sequence[Row]:
     """Milliseconds of whole updates: sampling, forward, backward, clipping, optimiser; rounds alternate."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    n = 64 if device == "cuda" else 8
-    configs = [_config(seed, device) for seed in range(n)]
+    if not torch.cuda.is_available():
+        return _rows(8, "cpu", "float32", note)
+    return [row for precision in ("bf16", "tf32") for row in _rows(64, "cuda", precision, note)]
+
+
+def _rows(n: int, device: str, precision: Precision, note: Callable[[str], None]) -> list[Row]:
+    with products(precision):
+        return _compared([_config(seed, device, precision) for seed in range(n)], device, precision, note)
+
+
+def _compared(configs: Sequence[RunConfig], device: str, precision: str, note: Callable[[str], None]) -> list[Row]:
+    n = len(configs)
     with cpu_threads(1):
         single, together = start(configs[:1]), start(configs)
         steps: dict[str, Step] = {
@@ -38,8 +50,8 @@ def run(note: Callable[[str], None]) -> Sequence[Row]:
         }
         one, many, in_turn, plain_one, plain_many = _measured(steps, device, note).values()
     engines = dict.fromkeys(started.engine.partition(" ")[0] for started in (single, together))
-    where = f"{device}, {' and '.join(engines)}, {_SHAPE}"
-    plain = "torch.func.vmap over grad and functional_call, eager, same prompts, clipping and Adam"
+    where = f"{device}, {' and '.join(engines)}, {_SHAPE}, {precision}"
+    plain = "torch.func.vmap over grad and functional_call, eager, float32, same prompts, clipping and Adam"
     return [
         Row(f"update of 1 model: {where}", one, plain, plain_one),
         Row(f"update of {n} models: {where}", many, "as many one after the other", in_turn),
@@ -47,10 +59,12 @@ def run(note: Callable[[str], None]) -> Sequence[Row]:
     ]
 
 
-def _config(seed: int, device: str) -> RunConfig:
+def _config(seed: int, device: str, precision: Precision) -> RunConfig:
     task = LinearRegression(d_input=8, n_context=20)
     model = TransformerConfig(n_layers=4, d_model=64, n_heads=4)
-    return RunConfig(task, model, TrainConfig(n_batch=64, clip_norm=1.0, seed=seed, device=device)).resolved()
+    return RunConfig(
+        task, model, TrainConfig(n_batch=64, clip_norm=1.0, seed=seed, device=device, precision=precision)
+    ).resolved()
 
 
 def _repeat(step: Step, n: int) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 
 from workbench.batch import RegressionBatch
+from workbench.benches import accelerator
+from workbench.benches.gpt2 import GPT2Regressor
 from workbench.benches.record import Bench, Row
 from workbench.linalg import cpu_threads
 from workbench.models.transformer import Transformer
@@ -21,41 +22,10 @@ _ROUNDS = 7
 _ROUND_MS = 400.0
 
 
-class GPT2Regressor(nn.Module):
-    """Garg et al.'s model: a Hugging Face GPT-2 between a linear read-in and a linear read-out."""
-
-    def __init__(self, config: RunConfig) -> None:
-        from transformers import GPT2Config, GPT2Model
-
-        super().__init__()
-        model = config.model
-        assert model.d_input is not None
-        assert model.n_context is not None
-        sizes = GPT2Config(
-            n_positions=2 * model.n_context,
-            n_embd=model.d_model,
-            n_layer=model.n_layers,
-            n_head=model.n_heads,
-            n_inner=model.mlp_width,
-            vocab_size=1,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            use_cache=False,
-        )
-        self.read_in = nn.Linear(model.d_input + 1, model.d_model)
-        self.backbone = GPT2Model(sizes)
-        self.read_out = nn.Linear(model.d_model, 1)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Predictions at the x positions."""
-        hidden = self.backbone(inputs_embeds=self.read_in(tokens)).last_hidden_state
-        return rearrange(self.read_out(hidden[:, ::2]), "batch context 1 -> batch context")
-
-
 def run(note: Callable[[str], None]) -> Sequence[Row]:
     """Milliseconds of a whole update: sampling, forward, backward, clipping, optimiser; rounds alternate."""
-    return [_row(preset, preset_config("linear_regression", preset).resolved(), note) for preset in ("demo", "small")]
+    found = [_row(preset, preset_config("linear_regression", preset).resolved(), note) for preset in ("demo", "small")]
+    return [*found, *(accelerator.rows(note) if torch.cuda.is_available() else ())]
 
 
 def _row(preset: str, config: RunConfig, note: Callable[[str], None]) -> Row:

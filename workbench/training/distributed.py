@@ -1,8 +1,8 @@
 """Several processes on one model: each takes its rows of every batch, and gradients are summed over all.
 
 Started by torchrun, which says in the environment who is who. The gradient is one flat vector, so that what
-``DistributedDataParallel`` does in buckets is one sum here, inside the captured graph as well. Small things that
-processes tell each other go over the CPU, beside what an accelerator is doing.
+``DistributedDataParallel`` does in buckets is one sum here. Small things that processes tell each other go over the
+CPU, beside what an accelerator is doing.
 """
 
 import os
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import FailedElsewhere, InputError
+from workbench.processes import n_together
 
 _PATIENCE = timedelta(minutes=10)
 """How long a process waits for another: the first to write a checkpoint, or to compile, may take minutes."""
@@ -71,8 +72,8 @@ class World:
             yield
         except InputError as error:
             fault = error
-        told = next(filter(None, self._said(str(fault or ""))), None)
-        if told is not None:
+        told = next(filter(None, self._said(str(fault or ""))), "")
+        if fault or told:
             raise fault or InputError(told)
 
     def _said(self, text: str) -> list[str]:
@@ -108,8 +109,7 @@ def joined(device: str) -> Iterator[World]:
     Raises:
         InputError: If the processes would share an accelerator.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if n_together() == 1:
         yield ALONE
     elif torch.distributed.is_initialized():
         yield _world()
@@ -127,7 +127,7 @@ def _join(device: str) -> None:
             raise InputError(f"train.device must be cpu or cuda where several processes train; got {device!r}.")
         n_local, n_devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
         if n_local > n_devices:
-            raise InputError(f"--nproc-per-node must be at most {n_devices}, one per CUDA device; got {n_local}.")
+            raise InputError(f"there must be a CUDA device for each of the {n_local} processes here; got {n_devices}.")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_accelerator else "gloo", timeout=_PATIENCE)
 

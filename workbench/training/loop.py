@@ -20,6 +20,7 @@ from workbench.training.config import RunConfig, checkpoint_steps, run_config_fr
 from workbench.training.distributed import World, joined, local_device
 from workbench.training.engines import Started, start
 from workbench.training.memory import check_fits
+from workbench.training.precision import products
 from workbench.training.replicas import check_same_program
 from workbench.training.threads import sensible_threads
 
@@ -119,7 +120,7 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
                 run.sweep()
         n_threads = _threads_of(runs[0], configs[0])
         stack.enter_context(cpu_threads(1 if configs[0].train.device == "cpu" else n_threads))
-        stack.enter_context(_products(configs[0].train.precision))
+        stack.enter_context(products(configs[0].train.precision))
         stop = stack.enter_context(stop_signals())
         training = _Training(runs, configs, world, report or _ignore)
         try:
@@ -162,7 +163,7 @@ class _Training:
         for i in self.written:
             self.runs[i].write_status("running", 0, n_steps)
         here = [replace(c, train=replace(c.train, device=local_device(c.train.device))) for c in self.configs]
-        started = start(here, n_threads=n_threads, world=self.world)
+        started = start(here, n_threads=n_threads if self.settings.device == "cpu" else 1, world=self.world)
         with self.world.as_one():
             step = self._restore(started)
         self._follow(step, started, stop)
@@ -278,17 +279,6 @@ def _threads_of(run: RunFolder, config: RunConfig) -> int:
     """The threads that a run began with, so that it goes on bit by bit."""
     noted: Any = run.env().get("n_threads")
     return noted if is_count(noted) else sensible_threads(config)
-
-
-@contextmanager
-def _products(precision: str) -> Iterator[None]:
-    """Matrix products of float32 numbers on an accelerator: rounded to tf32 if asked, else exact."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 @contextmanager

@@ -17,6 +17,10 @@ ENGINES = by_name(EAGER, GRAPH)
 __all__ = ["ENGINES", "Engine", "Started", "check_engine", "start"]
 
 
+_CROWD = "several processes share the prompts of an update"
+"""Capturing their sum of gradients hung where it was tried; engine 'graph' tries it all the same."""
+
+
 @dataclass(frozen=True)
 class Started:
     """A program and what does its updates.
@@ -54,7 +58,7 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
     name = configs[0].train.engine
     if name != "auto":
         return _started(ENGINES[name], configs, n_threads, world)
-    obstacle = GRAPH.obstacle(configs[0])
+    obstacle = GRAPH.obstacle(configs[0]) or _CROWD * (world.size > 1)
     if obstacle and configs[0].train.device == "cpu":  # where nobody expects one
         return _started(EAGER, configs, n_threads, world)
     if not obstacle:

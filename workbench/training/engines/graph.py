@@ -1,6 +1,7 @@
 """The whole update as one CUDA graph over compiled pieces: sampling, forward, backward, clipping, update rule."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -44,7 +45,10 @@ def prepare(program: Program) -> Callable[[], None]:
 
 
 def _captured(function: Callable[[], T]) -> Callable[[], T]:
-    """The function as a graph; what it returns is overwritten by every call."""
+    """The function as a graph; what it returns is overwritten by every call.
+
+    The graph knows addresses alone: it keeps the function, and so the buffers behind them, alive.
+    """
     side, main = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(main)
     with torch.cuda.stream(side):
@@ -55,11 +59,12 @@ def _captured(function: Callable[[], T]) -> Callable[[], T]:
     with torch.cuda.graph(graph):
         returned = function()
 
-    def replay() -> T:
-        graph.replay()
-        return returned
+    return partial(_replay, graph, returned, function)
 
-    return replay
+
+def _replay(graph: Any, returned: T, kept_alive: Callable[[], T]) -> T:  # noqa: ARG001
+    graph.replay()
+    return returned
 
 
 GRAPH = Engine("graph", "One CUDA graph per update", obstacle, compiled, prepare)
