@@ -46,6 +46,7 @@ def test_scores_far_apart_do_not_overflow():
     torch.testing.assert_close(attention(single, CAUSAL, 1.0), by_definition(single, CAUSAL, 1.0))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_a_jacobian_over_all_outputs_is_the_explicit_one():
     model = build({})
     data = prompt(model)

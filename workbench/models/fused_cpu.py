@@ -13,6 +13,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.models.watching import runs_line_by_line
+
 MOST_POSITIONS = 48
 
 Packed = Float[Tensor, "batch pos three head d_head"]
@@ -23,10 +25,10 @@ Visible = Bool[Tensor, "query key"]
 
 
 def can_mix(qkv: Packed) -> bool:
-    """Whether ``attention`` is for such a tensor; shapes on ``meta`` stand for it. Compilers do better without."""
+    """Whether ``attention`` is for such a tensor, and runs line by line; shapes on ``meta`` stand for it."""
     is_short = qkv.shape[1] <= MOST_POSITIONS
     is_exact = qkv.dtype in (torch.float32, torch.float64)
-    return is_short and is_exact and qkv.device.type in ("cpu", "meta") and not torch.compiler.is_compiling()
+    return is_short and is_exact and qkv.device.type in ("cpu", "meta") and runs_line_by_line()
 
 
 def attention(qkv: Packed, visible: Visible, scale: float) -> Mixed:
@@ -37,30 +39,23 @@ def attention(qkv: Packed, visible: Visible, scale: float) -> Mixed:
         visible: True where a query may attend to a key.
         scale: Factor on query . key.
     """
-    return _Attention.apply(qkv, visible, scale)[0]  # type: ignore[index]
+    return _Attention.apply(qkv, visible, scale)  # type: ignore[return-value]
 
 
 class _Attention(torch.autograd.Function):
-    generate_vmap_rule = True
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, visible: Tensor, scale: float) -> Tensor:
+        mixed, *kept = _attention(qkv, visible, scale)
+        ctx.save_for_backward(qkv, visible, *kept)
+        ctx.scale = scale
+        return mixed
 
     @staticmethod
-    def forward(qkv: Tensor, visible: Tensor, scale: float) -> tuple[Tensor, ...]:
-        return _attention(qkv, visible, scale)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: tuple[Tensor, ...]) -> None:
-        qkv, visible, ctx.scale = inputs
-        ctx.save_for_backward(qkv, visible, *output[1:])
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        d_mixed = gradients[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         qkv, visible, q, k, v, pattern = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient may be differentiated itself, through what it is made from
             _, q, k, v, pattern = _attention(qkv, visible, ctx.scale)
-        return _attention_backward(d_mixed, q, k, v, pattern, ctx.scale), None, None
+        return _attention_backward(gradients[0], q, k, v, pattern, ctx.scale), None, None
 
 
 def _attention(qkv: Packed, visible: Visible, scale: float) -> tuple[Mixed, Heads, Heads, Heads, Pattern]:

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.models import products_cpu
+
 
 class Map(nn.Linear):
     """A linear map that computes in the precision of its own weight.
@@ -19,7 +21,9 @@ class Map(nn.Linear):
 
     def forward(self, input: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"]:
         """The image, of the weight's type."""
-        return F.linear(input.to(self.weight.dtype), self.weight, self.bias)
+        rows = input.to(self.weight.dtype)
+        fast = products_cpu.can_map(rows, self.weight)
+        return (products_cpu.linear if fast else F.linear)(rows, self.weight, self.bias)
 
     @property
     def bias_or_zero(self) -> Float[Tensor, " d_out"]:

@@ -50,6 +50,36 @@ class Autograd:
         return (self.model.losses(output, batch) * weights).sum()
 
 
+class Bound:
+    """The same for one model run line by line: its weights are views of the flat ones, and nothing is cut or gathered.
+
+    Args:
+        model: Gives the arithmetic, and is given these weights.
+        layout: Of the flat weights.
+        leaves: The weights, one row; they may change, but not move.
+    """
+
+    def __init__(self, model: Transformer, layout: FlatLayout, leaves: Leaves) -> None:
+        self.model = model
+        self._gradients = torch.zeros_like(leaves[0]), torch.zeros_like(leaves[1])
+        weights, gradients = (layout.split(maps[0], rest[0]) for maps, rest in (leaves, self._gradients))
+        self._parameters = dict(model.named_parameters())
+        for name, parameter in self._parameters.items():
+            parameter.data = weights[name]
+        self._into = [gradients[name] for name in self._parameters]
+
+    def __call__(self, leaves: Leaves, parts: Parts) -> Found:  # noqa: ARG002  # it has them
+        """Losses ``[1]``, and gradients that are overwritten at the next call."""
+        *data, weights = (part[0] for part in parts)
+        batch = batch_of(tuple(data))
+        with torch.enable_grad():
+            output = self.model(self.model.encode(batch))
+            loss = (self.model.losses(output, batch) * weights).sum()
+            found = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
+        torch._foreach_copy_(self._into, found)  # pyright: ignore[reportPrivateImportUsage]
+        return loss.detach()[None], self._gradients
+
+
 class Sharded:
     """The same over several CPU threads, each with its share of the prompts and a core of its own.
 

@@ -6,6 +6,7 @@ numbers from tensors. Any engine may run it: line by line, compiled, or captured
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from workbench.training.building import STORED, build_model, check_weights
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.distributed import ALONE, World
 from workbench.training.flat import fill, flat_layout
-from workbench.training.gradients import Autograd, Differentiate, Leaves, Parts, Sharded
+from workbench.training.gradients import Autograd, Bound, Differentiate, Leaves, Parts, Sharded
 from workbench.training.loss import batch_of, least_squares_loss, loss_weights, parts_of
 from workbench.training.optimizers import OPTIMIZERS, Settings
 from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
@@ -102,8 +103,11 @@ class Program:
         pieces = kernels_for(config)
         if pieces is not None:
             return Written(build_model(config), self.layout, len(self.configs), compiler, pieces)
+        n, model = len(self.configs), partial(build_model, config)
         workers = [
-            Autograd(build_model(config), self.layout, len(self.configs), compiler)
+            Bound(model(), self.layout, self._leaves())
+            if n == 1 and compiler is as_it_is
+            else Autograd(model(), self.layout, n, compiler)
             for _ in range(min(n_threads, self._shared.n_batch))
         ]
         return workers[0] if len(workers) == 1 else Sharded(workers)
