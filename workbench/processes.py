@@ -42,6 +42,16 @@ def alive(pid: int | None, pid_started: float | None, host: str, last_sign: floa
     return now is not None and abs(now - pid_started) < 1.0
 
 
+def n_together() -> int:
+    """How many processes torchrun started together with this one, itself included; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leads() -> bool:
+    """Whether this process speaks for all that torchrun started with it."""
+    return n_together() == 1 or os.environ.get("RANK") == "0"
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One process at a time inside; the system unlocks when a process dies."""

@@ -36,7 +36,9 @@ class Commands:
     notes: Path
     obeys_permissions: bool
 
-    def start(self, words: Sequence[object], die_before: Sequence[str] = ()) -> int:
+    def start(
+        self, words: Sequence[object], die_before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> int:
         """Start a command; the id of its process.
 
         Args:
@@ -44,8 +46,10 @@ class Commands:
             die_before: Patterns of changes to the disk that are let through, in order, and last of the one before
                 which it kills itself. A change is what is done, a space, and the path without marks of temporary
                 files: ``os.rename .*/status.json``.
+            environment: Variables that it has besides.
         """
-        return self._ask({"words": list(map(str, words)), "die_before": list(die_before)})
+        order = {"words": list(map(str, words)), "die_before": list(die_before), "environment": environment or {}}
+        return self._ask(order)
 
     def train(self, folder: RunFolder, die_before: Sequence[str] = ()) -> int:
         """Start ``mesascope train --resume`` on a run; the id of its process."""
@@ -135,10 +139,11 @@ def serve(notes: Path) -> None:
         sys.stdout.flush()
 
 
-def run(notes: Path, words: Sequence[str], die_before: Sequence[str]) -> int:
+def run(notes: Path, words: Sequence[str], die_before: Sequence[str], environment: Mapping[str, str]) -> int:
     """Be a command until its end."""
     from workbench.cli import main
 
+    os.environ.update(environment)
     said = os.open(notes / str(os.getpid()), os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(said, stream)

@@ -1,7 +1,9 @@
 """``mesascope train``: train a model into a run folder, many at once, or go on with them."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from workbench.cli.output import clock, note, number, print_json, say, training_progress
 from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
-from workbench.errors import InputError
+from workbench.errors import FailedElsewhere, InputError
+from workbench.processes import leads, n_together
 
 if TYPE_CHECKING:
     from workbench.runs import RunFolder
     from workbench.training.config import RunConfig
+    from workbench.training.distributed import World
 
 FINISHED, STOPPED = "finished", "stopped"
-INTERRUPTED = 130
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 _VARY = (
     "Train one run for each of these values: train.seed=0..7, train.lr=1e-3,3e-3 or task.noise-std=0,0.5. Given "
     "several times, one for every combination."
@@ -45,13 +49,29 @@ class Arguments:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train, and say what came out."""
+    """Train, and say what came out; where several processes train one run, the first speaks."""
+    if leads():
+        return _run(arguments)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            return _run(arguments)
+    except InputError:
+        return WRONG_INPUT
+    except RuntimeError as error:
+        from workbench.training.loop import TrainingFailed
+
+        if isinstance(error, FailedElsewhere | TrainingFailed):
+            return FAILED
+        raise
+
+
+def _run(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     task = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if {"-h", "--help"} & set(arguments) or task is None:
         return _help_or_resume(arguments, task)
-    from workbench.run_names import new_run_path
     from workbench.training.config import preset_config
+    from workbench.training.distributed import joined
 
     base = _base(arguments)
     config = preset_config(task, base.preset) if base.config is None else _config_from_file(base.config, task)
@@ -61,8 +81,21 @@ def run(arguments: Sequence[str]) -> int:
     if given.vary:
         return _train_varied(dataclasses.replace(config, task=given.task, model=given.model, train=given.train), given)
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
-    folder = create_run(resolved, new_run_path(_name(resolved) if given.out is None else given.out, given.runs))
-    return report_training(folder, as_json=given.json)
+    with joined(resolved.train.device) as world:
+        folder = _made_once(resolved, given, world)
+        return report_training(folder, as_json=given.json)
+
+
+def _made_once(config: "RunConfig", given: Arguments, world: "World") -> "RunFolder":
+    """The new run's folder, made by the first of the processes that train it."""
+    from workbench.run_names import new_run_path
+    from workbench.runs import RunFolder
+
+    path = new_run_path(world.of_first(_name(config)) if given.out is None else given.out, given.runs)
+    with world.as_one():
+        if world.rank == 0:
+            create_run(config, path, world)
+    return RunFolder.open(path)
 
 
 def _config_from_file(path: str, task: str) -> "RunConfig":
@@ -104,6 +137,7 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
     folders = [RunFolder.open(path) for path in {path.resolve(): path for path in paths}.values()]
     if len(folders) == 1:
         return report_training(folders[0], as_json=given.json)
+    _check_alone()
     return report_many(folders, as_json=given.json)
 
 
@@ -112,9 +146,15 @@ def _train_varied(config: "RunConfig", given: Any) -> int:
     from workbench.cli.many import create_runs, report_many
     from workbench.training.varying import variation, varied
 
+    _check_alone()
     configs = varied(config, [variation(text) for text in given.vary])
     folders = create_runs(configs, _name(configs[0]) if given.out is None else given.out, given.runs)
     return report_many(folders, as_json=given.json)
+
+
+def _check_alone() -> None:
+    if n_together() > 1:
+        raise InputError(f"several runs must be trained by one process; got {n_together()}. Leave torchrun out.")
 
 
 def _base(arguments: Sequence[str]) -> Arguments:
@@ -142,27 +182,34 @@ def _arguments_class(config: "RunConfig", base: Arguments) -> type[Any]:
     return dataclasses.make_dataclass("TrainArguments", fields, bases=(type(base),), frozen=True)
 
 
-def create_run(config: "RunConfig", path: Path) -> "RunFolder":
-    """A new run folder for a resolved config; everything that can be wrong with the config is found before."""
+def create_run(config: "RunConfig", path: Path, world: "World | None" = None) -> "RunFolder":
+    """A new run folder for a resolved config; everything that can be wrong with the config is found before.
+
+    Args:
+        config: A resolved config.
+        path: The folder.
+        world: The processes that are to train it; this one alone if not given.
+    """
     from workbench.environment import environment
     from workbench.runs import RunFolder
     from workbench.training.threads import sensible_threads
 
-    check_run(config)
+    check_run(config, world)
     return RunFolder.create(path, config.to_data(), environment(config.train.seed, sensible_threads(config)))
 
 
-def check_run(config: "RunConfig") -> None:
+def check_run(config: "RunConfig", world: "World | None" = None) -> None:
     """Refuse a resolved config that this machine cannot train.
 
     Raises:
         InputError: With what is wrong.
     """
     from workbench.training.checking import check_trainable
+    from workbench.training.distributed import ALONE
     from workbench.training.engines import check_engine
 
     check_engine(config)
-    check_trainable(config)
+    check_trainable(config, world or ALONE)
 
 
 def report_training(folder: "RunFolder", *, as_json: bool) -> int:

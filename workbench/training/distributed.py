@@ -6,6 +6,7 @@ CPU, beside what an accelerator is doing.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,9 +94,9 @@ def _in_company() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        because = re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
         raise FailedElsewhere(
-            f"another process of this training is gone ({str(error).splitlines()[0]}); the last checkpoint is kept. "
-            "Go on with train --resume."
+            f"another process of this training is gone ({because}); the last checkpoint is kept. Go on with --resume."
         ) from error
 
 

@@ -20,7 +20,7 @@ from workbench.training.building import STORED, build_model, check_weights
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.distributed import ALONE, World
 from workbench.training.flat import fill, flat_layout
-from workbench.training.gradients import Autograd, Bound, Differentiate, Leaves, Parts, Sharded
+from workbench.training.gradients import Autograd, Bound, Differentiate, Found, Leaves, Parts, Sharded
 from workbench.training.loss import batch_of, least_squares_loss, loss_weights, parts_of
 from workbench.training.optimizers import OPTIMIZERS, Settings
 from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
@@ -108,7 +108,7 @@ class Program:
             Bound(model(), self.layout, self._leaves())
             if n == 1 and compiler is as_it_is
             else Autograd(model(), self.layout, n, compiler)
-            for _ in range(min(n_threads, self._shared.n_batch))
+            for _ in range(min(n_threads, self._shared.n_batch // self.world.size))
         ]
         return workers[0] if len(workers) == 1 else Sharded(workers)
 
@@ -124,14 +124,21 @@ class Program:
     def update(self) -> None:
         """One update of every replica."""
         self.parts = self._draw(self.step)
-        losses, gradients = self._differentiate(self._leaves(), self.parts)
-        self.losses = self.world.sum(losses)
-        gradients = tuple(self.world.sum(gradient) for gradient in gradients)
+        self.losses, gradients = self._summed(*self._differentiate(self._leaves(), self.parts))
         self.norms = self._norm(*gradients)
         for i, gradient in enumerate(gradients):
             kept = {name: parts[i] for name, parts in self.kept.items()}
             self._apply(self.step, self.norms, self.weights[i], gradient, kept, self._rounded if i == 0 else None)
         self.step += 1
+
+    def _summed(self, losses: Float[Tensor, " replica"], gradients: Leaves) -> Found:
+        """Losses and gradients of all processes, in one message."""
+        if self.world.size == 1:
+            return losses, gradients
+        parts = [losses[:, None], *gradients]
+        message = self.world.sum(torch.cat([part.to(self.dtype) for part in parts], 1))
+        total, maps, rest = message.split([part.shape[1] for part in parts], 1)
+        return total[:, 0], (maps, rest)
 
     def _drawn(self, step: Int[Tensor, ""]) -> Parts:
         """The prompts of an update and what each loss counts; this process's share of them."""
