@@ -27,6 +27,8 @@ class GPT2Regressor(nn.Module):
             embd_pdrop=0.0,
             attn_pdrop=0.0,
             use_cache=False,
+            bos_token_id=None,
+            eos_token_id=None,
         )
         self.read_in = nn.Linear(model.d_input + 1, model.d_model)
         self.backbone = GPT2Model(sizes)

@@ -13,17 +13,26 @@ class Row:
         ours_ms: Milliseconds of ours.
         reference: What it is compared with.
         reference_ms: Milliseconds of that.
+        flops: Operations that it takes at least, where they were counted.
+        bytes: Bytes that it moves at least.
     """
 
     name: str
     ours_ms: float
     reference: str
     reference_ms: float
+    flops: int | None = None
+    bytes: int | None = None
 
     @property
     def ratio(self) -> float:
         """Above 1 means ours is faster."""
         return self.reference_ms / self.ours_ms
+
+    @property
+    def gflops(self) -> float | None:
+        """Billions of counted operations that ours does in a second."""
+        return None if self.flops is None else self.flops / self.ours_ms / 1e6
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,20 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
     rows = find(BENCHES, name, "benchmark").run(note)
     if given.json:
-        listed = [{**vars(row), "ratio": row.ratio} for row in rows]
+        found = [{**vars(row), "ratio": row.ratio, "gflops": row.gflops} for row in rows]
+        listed = [{key: value for key, value in row.items() if value is not None} for row in found]
         print_json({"schema": "mesascope/bench/1", "machine": machine(), "rows": listed})
         return 0
+    columns = ["what", "ours, ms", "reference", "reference, ms", "ratio (>1: ours faster)"]
     table = [
-        (row.name, number(row.ours_ms, 2), row.reference, number(row.reference_ms, 2), number(row.ratio, 2))
+        [row.name, number(row.ours_ms, 2), row.reference, number(row.reference_ms, 2), number(row.ratio, 2)]
         for row in rows
     ]
-    print_table(f"bench {name}", ["what", "ours, ms", "reference", "reference, ms", "ratio (>1: ours faster)"], table)
+    if any(row.gflops is not None for row in rows):
+        columns.append("ours, GFLOP/s")
+        for cells, row in zip(table, rows, strict=True):
+            cells.append("" if row.gflops is None else number(row.gflops, 0))
+    print_table(f"bench {name}", columns, table)
     return 0
 
 
