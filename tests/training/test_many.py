@@ -52,6 +52,25 @@ def test_unfinished_runs_of_one_program_are_a_group_and_failed_ones_stay_apart(t
     assert groups_of(runs, mixed()) == [[0], [2], [3], [4]]
 
 
+def test_runs_that_stand_at_different_steps_do_not_throw_each_other_back(tmp_path: Path):
+    configs = [tiny_config(seed=seed) for seed in range(3)]
+    runs = folders(tmp_path, configs)
+    for run, step in zip(runs, (10, 1, 6)):
+        train(run, at_step(step, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert [run.checkpoint_steps() for run in runs] == [[0, 4, 8, 10], [0, 1], [0, 4, 6]]
+    assert groups_of(runs, configs) == [[0], [1], [2]]
+
+
+def test_a_group_killed_while_it_saves_stays_together(tmp_path: Path):
+    configs = [tiny_config(seed=seed) for seed in range(3)]
+    runs = folders(tmp_path, configs)
+    train_group(runs, at_step(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    for run in runs[1:]:
+        shutil.rmtree(run.path / "checkpoints" / "step-00000008")
+    assert [run.checkpoint_steps()[-1] for run in runs] == [8, 4, 4]
+    assert groups_of(runs, configs) == [[0, 1, 2]]
+
+
 def test_a_run_without_its_last_checkpoint_is_not_finished(tmp_path: Path):
     run = tiny_run(tmp_path)
     train(run)
@@ -137,7 +156,14 @@ def test_failures_are_told_and_the_others_go_on(tmp_path: Path):
 
 def test_runs_stopped_before_they_began_are_stopped_and_all_go_on(tmp_path: Path):
     runs = folders(tmp_path, mixed())
-    states = train_many(runs, at_step(16, lambda: os.kill(os.getpid(), signal.SIGINT)), n_workers=1)
+    asked: list[Progress] = []
+
+    def ask_once(progress: Progress) -> None:
+        if progress.step == 16 and not asked:  # what has ended is told as well
+            asked.append(progress)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    states = train_many(runs, ask_once, n_workers=1)
     assert states == ["stopped"] * 5
     assert [run.status().state for run in runs] == ["stopped", "new", "stopped", "new", "new"]
     assert train_many(runs, n_workers=1) == ["finished"] * 5

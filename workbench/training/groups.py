@@ -23,15 +23,34 @@ doing them. Measured with 1 thread, alone over together: 8 models of 2048 number
 def groups_of(runs: Sequence[RunFolder], configs: Sequence[RunConfig]) -> list[list[int]]:
     """The unfinished runs, by number, in groups that are trained as one program each.
 
-    Runs that have failed before are kept apart: they stand at an early step, and would hold the others back. The
-    groups depend on the runs alone, never on how many groups are trained at a time.
+    A group begins where the least of its runs stands, so that runs that stand elsewhere are kept apart, and so are
+    those that have failed before, which may fail there again. The groups depend on the runs, and on an accelerator on
+    its memory, never on how many groups are trained at a time.
     """
     alike: dict[object, list[int]] = {}
     for i, (run, config) in enumerate(zip(runs, configs, strict=True)):
         if not is_finished(run, config):
             key = program_key(config), run.status().state == "failed", threads_of(run, config)
             alike.setdefault(key, []).append(i)
-    return [part for same in alike.values() for part in _parts(same, largest_group([configs[i] for i in same]))]
+    level = [part for same in alike.values() for part in _level(same, runs)]
+    return [part for same in level for part in _parts(same, largest_group([configs[i] for i in same]))]
+
+
+def _level(numbers: Sequence[int], runs: Sequence[RunFolder]) -> list[list[int]]:
+    """Runs of one program, apart by their last checkpoints.
+
+    Those one checkpoint behind stay with the others: a group that is killed while it saves leaves some of it there.
+    """
+    steps = {i: runs[i].checkpoint_steps() or [0] for i in numbers}
+    at: dict[int, list[int]] = {}
+    for i in numbers:
+        at.setdefault(steps[i][-1], []).append(i)
+    for last in sorted(at, reverse=True):
+        ends = {tuple(steps[i][-2:]) for i in at[last]}
+        before = ends.pop()[0]
+        if not ends and before != last and before in at and steps[at[last][0]][-1] == last:
+            at[before] = sorted([*at[before], *at.pop(last)])
+    return list(at.values())
 
 
 def is_finished(run: RunFolder, config: RunConfig) -> bool:

@@ -230,11 +230,7 @@ class _Training:
         """Load the last common checkpoint; the step it stands at, 0 if there is none."""
         common = set.intersection(*(set(run.checkpoint_steps()) for run in self.runs))
         step = max(common, default=0)
-        for i, run in enumerate(self.runs):
-            if self.world.rank == 0:
-                run.forget_after(step)
-            if not common:
-                continue
+        for i, run in enumerate(self.runs if common else []):
             weights, state = run.weights(step), run.train_state(step)
             try:
                 started.program.restore(i, step, weights, state["optimizer"])
@@ -242,6 +238,8 @@ class _Training:
                 raise InputError(
                     f"{run.path} must hold the state of this run's optimizer at step {step}; it does not ({error})."
                 ) from error
+        for run in self.runs if self.world.rank == 0 else []:  # only now: what stands later is lost
+            run.forget_after(step)
         return step
 
     def _beat(self, step: int) -> None:

@@ -60,7 +60,7 @@ def train_many(
             _train_apart(runs, apart, n_workers, table, stop)
             groups = [group for group in groups if group not in apart]
         for group in groups:
-            if not (stop.is_set() or STOPPED in table.ended):
+            if not (stop.is_set() or STOPPED in table.ended.values()):
                 with cpu_threads(1):
                     table.end(group, train_group([runs[i] for i in group], table.listener(group)))
     return table.states
