@@ -81,3 +81,10 @@ def test_recursive_least_squares_is_least_squares_at_every_length(noise_std: flo
         expected = ((predictions - batch.ys) ** 2)[:, n - 1].mean().item()
         found = least_squares_loss(task, batch.prefix(n), loss_weights(batch.prefix(n), 1))
         assert found.item() == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [None, 3])
+def test_what_a_loss_counts_is_as_exact_as_the_prompts(generator: torch.Generator, n: int | None):
+    batch = TASK.sample(7, generator).to(dtype=torch.float64)
+    weights = loss_weights(batch, 4, n)
+    assert weights.unique().tolist() in ([1 / 28], [0.0, 1 / 21])

@@ -27,8 +27,9 @@ def loss_weights(batch: Batch, n_scored: int, n_active: int | Tensor | None = No
     """What each loss counts in the mean; sums to 1."""
     if isinstance(batch, TokenBatch):
         return batch.loss_mask / batch.loss_mask.sum()
-    counted = torch.arange(n_scored, device=batch.xs.device) < (n_scored if n_active is None else n_active)
-    return (counted / (batch.n_batch * counted.sum())).to(batch.xs.dtype).expand(batch.n_batch, n_scored)
+    active = torch.arange(n_scored, device=batch.xs.device) < (n_scored if n_active is None else n_active)
+    counted = active.to(batch.xs.dtype)
+    return (counted / (batch.n_batch * counted.sum())).expand(batch.n_batch, n_scored)
 
 
 def parts_of(batch: Batch) -> tuple[Tensor, ...]:
