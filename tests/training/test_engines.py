@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from tests.helpers import tiny_config
 from workbench.errors import InputError
@@ -47,6 +48,27 @@ def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.Mon
         "eager (the capture failed: RuntimeError: operation not permitted when stream is capturing)"
     )
     assert int(started.program.step) == 0, "nothing of the attempt is left"
+
+
+def test_a_capture_that_fails_without_a_word_is_no_crash(monkeypatch: pytest.MonkeyPatch):
+    def fail(program: Program) -> Any:
+        raise NotImplementedError
+
+    broken = replace(ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=fail)
+    monkeypatch.setattr(engines, "GRAPH", broken)
+    assert start([tiny_config()]).engine == "eager (the capture failed: NotImplementedError: no reason given)"
+
+
+def test_one_process_may_compile_as_many_shapes_as_it_trains():
+    def doubled(numbers: torch.Tensor) -> torch.Tensor:
+        return numbers + numbers
+
+    shaped = torch.compile(doubled, backend="eager", fullgraph=True, dynamic=False)
+    with graph.any_number_of_shapes():
+        for n in range(2, 12):
+            shaped(torch.zeros(n))
+    with pytest.raises(FailOnRecompileLimitHit):  # the control: torch's own limit
+        shaped(torch.zeros(12))
 
 
 class FakeGraph:

@@ -67,7 +67,8 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
         except InputError:
             raise
         except Exception as error:  # whatever a compiler or a capture may raise: the update itself is sound
-            obstacle = f"the capture failed: {type(error).__name__}: {str(error).splitlines()[0]}"
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            obstacle = f"the capture failed: {type(error).__name__}: {reason}"
     started = _started(EAGER, configs, n_threads, world)
     return Started(started.program, started.advance, f"eager ({obstacle})")
 

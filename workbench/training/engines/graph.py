@@ -1,6 +1,7 @@
 """The whole update as one CUDA graph over compiled pieces: sampling, forward, backward, clipping, update rule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from workbench.training.program import Program
 
 T = TypeVar("T")
 _WARM_UPS = 3
+_SHAPES = 2**30
 
 
 def obstacle(config: RunConfig) -> str:
@@ -25,6 +27,16 @@ def compiled(function: Any) -> Any:
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 
+@contextmanager
+def any_number_of_shapes() -> Iterator[None]:
+    """Inside, a function is compiled for every shape it meets: torch gives up after 8, some four programs."""
+    import torch._dynamo.config  # late: it takes a second, and the CPU does without
+
+    limits = {"recompile_limit": _SHAPES, "accumulated_recompile_limit": _SHAPES}
+    with torch._dynamo.config.patch(limits):
+        yield
+
+
 @torch.no_grad()
 def prepare(program: Program) -> Callable[[], None]:
     """A function that replays the captured update; the yardstick of its metrics is captured beside it.
@@ -34,7 +46,7 @@ def prepare(program: Program) -> Callable[[], None]:
     """
     before = [tensor.clone() for tensor in program.changing()]
     try:
-        with torch.cuda.device(program.device):
+        with torch.cuda.device(program.device), any_number_of_shapes():
             update = _captured(program.update)
             if program.has_reference:  # hundreds of small kernels: it reads the prompts where the update writes them
                 program.reference = _captured(program.reference)
