@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers import tiny_config
 from workbench.configs import with_values
+from workbench.errors import InputError
 from workbench.training.config import TrainConfig, checkpoint_steps
 from workbench.training.replicas import train_numbers
 from workbench.training.schedule import d_active, learning_rate, n_active
@@ -103,3 +104,9 @@ def test_checkpoints_are_log_spaced_periodic_first_and_last():
 )
 def test_checkpoints_come_at_these_steps(settings: dict, steps: list[int]):
     assert checkpoint_steps(TrainConfig(**{"n_steps": 50, **settings})) == steps
+
+
+def test_more_checkpoints_than_can_be_listed_are_refused():
+    with pytest.raises(InputError, match="checkpoint_every must be at least 300 with n_steps 300000000"):
+        TrainConfig(n_steps=300_000_000, checkpoint_every=299)
+    assert TrainConfig(n_steps=300_000_000, checkpoint_every=300).checkpoint_every == 300

@@ -16,6 +16,7 @@ from workbench.training.optimizers import OPTIMIZERS
 
 SCHEMA = "mesascope/run/1"
 _MOST_STEPS = 10**9
+_MOST_CHECKPOINTS = 10**6
 """The steps with a checkpoint are listed in memory."""
 
 
@@ -85,6 +86,7 @@ class TrainConfig:
         refuse_faults(
             [
                 must("n_steps", "be a whole number from 1 to 10^9", self.n_steps, n_steps_fit),
+                self._many_checkpoints_fault() if n_steps_fit else "",
                 *(
                     must(name, "be a whole number from 1 to 2^53", v, is_count(v) or (v is None and name in optional))
                     for name in (*counts, *optional)
@@ -122,6 +124,12 @@ class TrainConfig:
                 ),
             ]
         )
+
+    def _many_checkpoints_fault(self) -> str:
+        every = self.checkpoint_every
+        few = not is_count(every) or self.n_steps // every <= _MOST_CHECKPOINTS
+        least = -(-self.n_steps // _MOST_CHECKPOINTS)
+        return must("checkpoint_every", f"be at least {least} with n_steps {self.n_steps}", every, few)
 
 
 @dataclass(frozen=True)
