@@ -13,16 +13,16 @@ import torch
 
 from tests.helpers import tiny_config
 from workbench.training.config import RunConfig, run_config_from_data
-from workbench.training.program import Program
+from workbench.training.engines import start
 from workbench.training.threads import sensible_threads
 
 
 def updated(config: RunConfig, n_replicas: int) -> None:
     """Three updates and a line of metrics."""
-    program = Program([config] * n_replicas, n_threads=sensible_threads(config))
+    started = start([config] * n_replicas, n_threads=sensible_threads(config))
     for _ in range(3):
-        program.update()
-    program.lines()
+        started.advance()
+    started.program.lines()
 
 
 def growth(config: RunConfig, n_replicas: int) -> int:

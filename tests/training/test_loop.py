@@ -21,7 +21,7 @@ from workbench.batch import TokenBatch
 from workbench.errors import InputError
 from workbench.models import TransformerConfig
 from workbench.runs import RunFolder
-from workbench.tasks import LinearRegression, Task
+from workbench.tasks import TASKS, LinearRegression, Task
 from workbench.tasks.draws import Draws
 from workbench.training import loop
 from workbench.training.building import build_model
@@ -407,11 +407,24 @@ def test_the_state_of_another_optimizer_is_refused(tmp_path: Path):
 EXPLODING = {"optimizer": "sgd", "log_every": 5, "checkpoint_every": 1, "n_steps": 30}
 
 
-@pytest.mark.parametrize(("lr", "told"), [(1e12, "the loss is (nan|inf)"), (3.4e38, "the weights are not finite")])
+@pytest.mark.parametrize(
+    ("task", "precision", "lr", "told"),
+    [
+        (None, "float32", 1e12, "the loss is (nan|inf)"),
+        (None, "float32", 3.4e38, "the weights are not finite"),
+        (None, "float64", 1e60, "the loss is (nan|inf)"),
+        (Counting(), "float32", 1e20, "the (loss is (nan|inf)|weights are not finite)"),
+    ],
+    ids=["loss", "weights", "float64", "tokens"],
+)
 def test_a_loss_or_weights_that_explode_end_training_and_keep_the_last_good_checkpoint(
-    tmp_path: Path, lr: float, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task | None, precision: str, lr: float, told: str
 ):
-    folder = tiny_run(tmp_path, lr=lr, **EXPLODING)
+    monkeypatch.setattr("workbench.training.config.TASKS", {**TASKS, Counting.name: Counting})
+    config = tiny_config(lr=lr, precision=precision, **EXPLODING)
+    if task is not None:
+        config = RunConfig(task, TransformerConfig(n_layers=1, d_model=8, n_heads=2), config.train).resolved()
+    folder = tiny_run(tmp_path, config=config)
     with pytest.raises(TrainingFailed, match=f"{told}.* at step .*; the last checkpoint is kept. Lower train.lr"):
         train(folder)
     status = folder.status()
@@ -424,10 +437,16 @@ def test_a_loss_or_weights_that_explode_end_training_and_keep_the_last_good_chec
     assert not (folder.path / "claim.json").exists()
 
 
-def test_a_loss_that_explodes_between_lines_is_found_at_the_next(tmp_path: Path):
-    folder = tiny_run(tmp_path, lr=1e12, **{**EXPLODING, "checkpoint_every": None})
-    with pytest.raises(TrainingFailed, match=r"at step (5|10)"):
-        train(folder)
+def test_a_loss_that_explodes_between_lines_is_told_with_its_own_step(tmp_path: Path):
+    told = []
+    for log_every in (1, 5):
+        settings = {**EXPLODING, "checkpoint_every": None, "log_every": log_every}
+        folder = tiny_run(tmp_path, f"every-{log_every}", lr=1e12, **settings)
+        with pytest.raises(TrainingFailed, match=r"at step \d;") as failed:
+            train(folder)
+        told.append(str(failed.value).partition("at step ")[2])
+    assert told[0] == told[1]
+    assert folder.metrics()[-1]["step"] == 5
     assert folder.checkpoint_steps() == [0]
     assert math.isnan(folder.metrics()[-1]["loss"]) or math.isinf(folder.metrics()[-1]["loss"])
 

