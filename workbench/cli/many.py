@@ -1,5 +1,6 @@
 """Many runs at once: made, trained, and told of in one table or document."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ def _print(outcomes: Sequence[Mapping[str, Any]], varied: Mapping[str, Sequence[
     if unfinished:
         say(f"next: mesascope train --resume {' '.join(unfinished)}")
     elif counts[FINISHED]:
-        best = min((each for each in outcomes if each["state"] == FINISHED), key=lambda each: each["loss"])
+        finished = [each for each in outcomes if each["state"] == FINISHED]
+        best = min(finished, key=lambda each: math.inf if each["loss"] is None else each["loss"])
         say(f"next: mesascope agree {best['path']}")
 
 

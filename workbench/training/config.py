@@ -94,7 +94,13 @@ class TrainConfig:
                 ),
                 *(
                     must(name, "be a whole number from 0 to 2^53", values[name], is_count(values[name], 0))
-                    for name in ("seed", "warmup_steps", "checkpoints_per_decade")
+                    for name in ("seed", "warmup_steps")
+                ),
+                must(
+                    "checkpoints_per_decade",
+                    "be a whole number from 0 to 1000",
+                    self.checkpoints_per_decade,
+                    is_count(self.checkpoints_per_decade, 0, 1000),
                 ),
                 *(
                     must(name, "be at least 0", values[name], is_finite(values[name], at_least=0))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from workbench.configs import is_count
 from workbench.errors import InputError
 from workbench.models.prompt import plan_of
 from workbench.runs import RunFolder
@@ -60,7 +61,8 @@ def is_finished(run: RunFolder, config: RunConfig) -> bool:
 
 def threads_of(run: RunFolder, config: RunConfig) -> int:
     """CPU threads of a run among many: those that it was made for, else one."""
-    return run.env().get("n_threads") or config.train.n_threads or 1
+    noted = run.env().get("n_threads")
+    return int(noted) if is_count(noted) else config.train.n_threads or 1
 
 
 def largest_group(configs: Sequence[RunConfig]) -> int:

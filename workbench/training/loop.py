@@ -198,7 +198,8 @@ class _Training:
         lines = started.program.lines()
         for i in self.written:
             self.runs[i].append_metrics({**lines[i], "seconds": round(seconds[i], 3)})
-        finite = [i for i in self.going if math.isfinite(lines[i]["loss"])]
+        broken = started.program.broken_at.tolist()
+        finite = [i for i in self.going if not broken[i]]
         if self.world.rank == 0:
             told = [lines[i] for i in finite or self.going]
             loss = sum(line["loss"] for line in told) / len(told)
@@ -206,7 +207,9 @@ class _Training:
             excess = None if None in excesses else sum(excesses) / len(told)
             self.report(Progress(step, self.settings.n_steps, loss, excess, seconds_left, started.engine))
         for i in set(self.going) - set(finite):
-            self._fail(i, f"the loss is {lines[i]['loss']} at step {step}")
+            loss = lines[i]["loss"]
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            self._fail(i, f"{what} at step {broken[i]}")
 
     def _save(self, step: int, started: Started, *, only_missing: bool = False) -> None:
         finite = started.program.finite()

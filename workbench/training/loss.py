@@ -20,13 +20,14 @@ def mean_loss(model: Transformer, batch: Batch, n_active: int | Tensor | None = 
         n_active: Examples in use under a length curriculum, as a mask: shapes never change. None means all.
     """
     each = model.losses(model(model.encode(batch)), batch)
-    return (each * loss_weights(batch, each.shape[1], n_active)).sum()
+    return (each * loss_weights(batch, each.shape[1], n_active).to(each.dtype)).sum()
 
 
 def loss_weights(batch: Batch, n_scored: int, n_active: int | Tensor | None = None) -> Weights:
     """What each loss counts in the mean; sums to 1."""
     if isinstance(batch, TokenBatch):
-        return batch.loss_mask / batch.loss_mask.sum()
+        counted = batch.loss_mask.double()
+        return counted / counted.sum().clamp(min=1)
     active = torch.arange(n_scored, device=batch.xs.device) < (n_scored if n_active is None else n_active)
     counted = active.to(batch.xs.dtype)
     return (counted / (batch.n_batch * counted.sum())).expand(batch.n_batch, n_scored)

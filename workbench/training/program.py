@@ -46,6 +46,7 @@ class Program:
         step: Updates done.
         losses: Loss of each replica's last update, before it.
         norms: Gradient norms of the last update, before clipping.
+        broken_at: Number of the first update whose loss or gradient was not finite, 1-based; 0 if there was none.
         parts: The prompts of the last update, of this process, and what each loss counts.
         reference: Gives the loss of least squares on the prompts of the last update; an engine may replace it.
     """
@@ -85,6 +86,7 @@ class Program:
         self.rule = OPTIMIZERS[settings.optimizer]
         self.kept = {name: self._zeros() for name in self.rule.keeps}
         self.step = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.broken_at = torch.zeros(len(configs), dtype=torch.int64, device=self.device)
         self._rounded = self.weights[0].to(torch.bfloat16) if settings.precision == "bf16" else None
         self._numbers = train_numbers(configs, self.device)
         self._task_numbers = task_numbers(configs, self.device)
@@ -125,7 +127,7 @@ class Program:
         """One update of every replica."""
         self.parts = self._draw(self.step)
         self.losses, gradients = self._summed(*self._differentiate(self._leaves(), self.parts))
-        self.norms = self._norm(*gradients)
+        self.norms = self._norm(self.step, self.losses, *gradients)
         for i, gradient in enumerate(gradients):
             kept = {name: parts[i] for name, parts in self.kept.items()}
             self._apply(self.step, self.norms, self.weights[i], gradient, kept, self._rounded if i == 0 else None)
@@ -149,7 +151,7 @@ class Program:
             d, n = self._curriculum(step, with_values(self._shared, settings))
             drawn = parts_of(with_values(task, task_settings).draw(NumberedDraws(key, numbers), d_active=d))
             parts = tuple(part.to(self.dtype) if part.is_floating_point() else part for part in drawn)
-            return *parts, loss_weights(batch_of(parts), self._n_scored, n)
+            return *parts, loss_weights(batch_of(parts), self._n_scored, n).to(self.dtype)
 
         drawn = over(len(self.configs), draw)(self._keys, self._numbers, self._task_numbers)
         return tuple(self.world.rows(part) for part in drawn)
@@ -171,9 +173,15 @@ class Program:
         maps, rest = self.weights
         return (maps if self._rounded is None else self._rounded), rest
 
-    def _norms(self, d_maps: Tensor, d_rest: Tensor) -> Float[Tensor, " replica"]:
-        """Norms of the whole gradients."""
-        return sum(part.to(self.dtype).square().sum(1) for part in (d_maps, d_rest)).sqrt()  # type: ignore[union-attr]
+    def _norms(
+        self, step: Int[Tensor, ""], losses: Float[Tensor, " replica"], d_maps: Tensor, d_rest: Tensor
+    ) -> Float[Tensor, " replica"]:
+        """Norms of the whole gradients; where they or a loss are not finite, that is noted."""
+        maps, rest = (part.to(self.dtype).square().sum(1) for part in (d_maps, d_rest))
+        norms = (maps + rest).sqrt()
+        breaks = ~(losses.isfinite() & norms.isfinite()) & (self.broken_at == 0)
+        self.broken_at.copy_(torch.where(breaks, step + 1, self.broken_at))
+        return norms
 
     def _applied(
         self,
@@ -280,4 +288,4 @@ class Program:
         """Every buffer that an update writes."""
         rounded = [] if self._rounded is None else [self._rounded]
         kept = [part for parts in self.kept.values() for part in parts]
-        return [*self.weights, *rounded, *kept, self.step]
+        return [*self.weights, *rounded, *kept, self.step, self.broken_at]
