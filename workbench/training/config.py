@@ -133,7 +133,7 @@ class TrainConfig:
 
     def _many_checkpoints_fault(self) -> str:
         every = self.checkpoint_every
-        few = not is_count(every) or self.n_steps // every <= _MOST_CHECKPOINTS
+        few = every is None or not is_count(every) or self.n_steps // every <= _MOST_CHECKPOINTS
         least = -(-self.n_steps // _MOST_CHECKPOINTS)
         return must("checkpoint_every", f"be at least {least} with n_steps {self.n_steps}", every, few)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -61,8 +62,8 @@ def is_finished(run: RunFolder, config: RunConfig) -> bool:
 
 def threads_of(run: RunFolder, config: RunConfig) -> int:
     """CPU threads of a run among many: those that it was made for, else one."""
-    noted = run.env().get("n_threads")
-    return int(noted) if is_count(noted) else config.train.n_threads or 1
+    noted: Any = run.env().get("n_threads")
+    return noted if is_count(noted) else config.train.n_threads or 1
 
 
 def largest_group(configs: Sequence[RunConfig]) -> int:
