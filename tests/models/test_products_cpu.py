@@ -10,18 +10,19 @@ from workbench.models.products_cpu import can_map, linear
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 
 
-def tensors(n_rows: int = 768) -> list[torch.Tensor]:
+def tensors(d_in: int = 48, d_out: int = 96) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(4, n_rows // 4, 48), (96, 48), (96,)]
+    shapes = [(4, 192, d_in), (d_out, d_in), (d_out,)]
     return [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
 
 
 @needs_onednn
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_values_gradients_and_gradients_of_gradients_are_torchs_own(with_bias: bool):
+@pytest.mark.parametrize(("d_in", "d_out"), [(48, 96), (96, 48)])
+def test_values_gradients_and_gradients_of_gradients_are_torchs_own(d_in: int, d_out: int, with_bias: bool):
     found = []
     for function in (linear, own):
-        given = tensors()
+        given = tensors(d_in, d_out)
         used = given if with_bias else given[:2]
         mapped = function(*used, *([] if with_bias else [None]))
         first = torch.autograd.grad(mapped.square().mean(), used, create_graph=True)
