@@ -59,7 +59,8 @@ class LinearRegression(Task):
             "task": {"d_input": 4, "n_context": 12},
             "model": {"n_layers": 5, "d_model": 48, "n_heads": 4, "d_mlp": 96},
             "train": {
-                "n_steps": 3500,
+                "n_steps": 4000,
+                "seed": 1,
                 "lr": 4.5e-3,
                 "warmup_steps": 200,
                 "d_start": 2,
