@@ -16,7 +16,8 @@ from workbench.baselines.cg import CG
 from workbench.baselines.gd import GD
 from workbench.baselines.newton import NEWTON
 from workbench.baselines.ols import OLS
-from workbench.baselines.record import Baseline, Prefixes
+from workbench.baselines.prefixes import Prefixes
+from workbench.baselines.record import Baseline
 from workbench.baselines.ridge import RIDGE
 from workbench.baselines.zero import ZERO
 from workbench.configs import is_count

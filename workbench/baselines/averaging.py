@@ -1,17 +1,22 @@
 """The averaging estimator: the mean of x y over the prefix."""
 
-from workbench.baselines.record import Baseline, Prefixes, Weights
+import torch
+
+from workbench.baselines.prefixes import Prefixes
+from workbench.baselines.record import Baseline, Gain, Steps
 
 
-def weights(prefixes: Prefixes) -> Weights:
+def gain(prefixes: Prefixes, _steps: Steps = None) -> Gain:
     """m_i / i; zero for the empty prefix. Worse than zero until i > d + 1."""
-    return (prefixes.moment / prefixes.counts.clamp(min=1)[:, None])[None]
+    values = prefixes.eigenvalues
+    return torch.where(values > 0, 1 / prefixes.counts.clamp(min=1)[:, None], 0.0)[None]
 
 
 AVERAGING = Baseline(
     name="averaging",
     label="Averaging",
     source="Garg et al. 2022, arXiv:2208.01066, section 3.1",
-    weights=weights,
+    family="anchor",
     color="#a6761d",
+    gain=gain,
 )

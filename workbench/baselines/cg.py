@@ -4,13 +4,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.baselines.record import Baseline, Prefixes, Weights
+from workbench.baselines.prefixes import Prefixes, Weights
+from workbench.baselines.record import Baseline
 
 _CONVERGED = 1e-14
 """Residual norm, relative to that of m_i, from which on the iterate stays: beyond it 0/0 looms."""
 
 
-def weights(prefixes: Prefixes, steps: Int[Tensor, " step"]) -> Weights:
+def solve(prefixes: Prefixes, steps: Int[Tensor, " step"]) -> Weights:
     """The iterates after k steps, for all prefixes at once.
 
     Run in the eigenbasis of S_i, where a product with S_i is elementwise: conjugate gradient commutes with
@@ -43,7 +44,10 @@ CG = Baseline(
     name="cg",
     label="Conjugate gradient",
     source="Hestenes and Stiefel 1952; compared in Fu et al. 2024, arXiv:2310.17086, appendix",
-    weights=weights,
+    family="krylov",
+    solve=solve,
+    linear_in_y=False,
+    compared=True,
     steps=tuple(range(41)),
     color="#7570b3",
 )

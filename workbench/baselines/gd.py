@@ -6,18 +6,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.baselines.record import Baseline, Prefixes, Weights, one_minus_power
+from workbench.baselines.filters import one_minus_power, over_eigenvalues
+from workbench.baselines.prefixes import Prefixes
+from workbench.baselines.record import Baseline, Gain
 from workbench.errors import must, refuse_faults
 
 
-def weights(
+def gain(
     prefixes: Prefixes,
     steps: Int[Tensor, " step"],
     *,
     step_size: float | None = None,
     relative_step_size: float = 1.0,
     gradient: Literal["sum", "mean"] = "sum",
-) -> Weights:
+) -> Gain:
     """W <- w - eta (S_i w - m_i), k times: the filter (1 - (1 - eta lambda)^k) / lambda.
 
     Args:
@@ -34,8 +36,7 @@ def weights(
     """
     eta = _step_sizes(prefixes, step_size, relative_step_size, gradient)[..., None]
     values = prefixes.eigenvalues
-    gain = one_minus_power(eta * values, steps.to(values.dtype))
-    return prefixes.filtered(torch.where(values > 0, gain / values, 0.0))
+    return over_eigenvalues(one_minus_power(eta * values, steps.to(values.dtype)), values)
 
 
 def _step_sizes(
@@ -58,7 +59,9 @@ GD = Baseline(
     name="gd",
     label="Gradient descent",
     source="Fu et al. 2024, arXiv:2310.17086, section 3; step size 1/lambda_max of each prefix by default",
-    weights=weights,
+    family="first-order",
+    gain=gain,
+    compared=True,
     # Every step to 16, then quarter octaves: coarser grids make a linear trend look geometric.
     steps=(*range(17), *(round(2 ** (i / 4)) for i in range(17, 53))),
     color="#d95f02",

@@ -6,17 +6,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.baselines.record import Baseline, Prefixes, Weights, one_minus_power
+from workbench.baselines.filters import one_minus_power, over_eigenvalues
+from workbench.baselines.prefixes import Prefixes
+from workbench.baselines.record import Baseline, Gain
 from workbench.errors import must, refuse_faults
 
 
-def weights(
+def gain(
     prefixes: Prefixes,
     steps: Int[Tensor, " step"],
     *,
     alpha: float = 1.0,
     norm: Literal["spectral", "frobenius"] = "spectral",
-) -> Weights:
+) -> Gain:
     """M_0 = a S_i, M <- 2 M - M S_i M, w_k = M_k m_i: the filter (1 - (1 - a lambda^2)^(2^k)) / lambda.
 
     Args:
@@ -37,8 +39,7 @@ def weights(
     )
     values = prefixes.eigenvalues
     squared = values**2 * (alpha / _norm_of_square(values, norm))[..., None]
-    gain = one_minus_power(squared, 2.0 ** steps.to(values.dtype))
-    return prefixes.filtered(torch.where(values > 0, gain / values, 0.0))
+    return over_eigenvalues(one_minus_power(squared, 2.0 ** steps.to(values.dtype)), values)
 
 
 def _norm_of_square(values: Float[Tensor, "batch context eigen"], norm: str) -> Float[Tensor, "batch context"]:
@@ -52,7 +53,9 @@ NEWTON = Baseline(
     name="newton",
     label="Newton",
     source="Fu et al. 2024, arXiv:2310.17086, equation 6; M_0 = S/lambda_max^2 by default",
-    weights=weights,
+    family="second-order",
+    gain=gain,
+    compared=True,
     steps=tuple(range(31)),
     color="#1b9e77",
 )

@@ -3,21 +3,27 @@
 import torch
 from einops import einsum
 
-from workbench.baselines.record import Baseline, Prefixes, Weights
+from workbench.baselines.prefixes import Prefixes, Weights
+from workbench.baselines.record import Baseline, Gain, Steps
 
 
-def weights(prefixes: Prefixes) -> Weights:
+def gain(prefixes: Prefixes, _steps: Steps = None) -> Gain:
+    """1 / lambda within the span of the prefix."""
+    return torch.where(prefixes.eigenvalues > 0, 1 / prefixes.eigenvalues, 0.0)[None]
+
+
+def solve(prefixes: Prefixes, _steps: Steps = None) -> Weights:
     """pinv(S_i) m_i, refined once through the residuals.
 
     The eigendecomposition of S_i squares the condition number of X_i; one step on X_i^T (y - X_i w), which does
     not go through S_i, gives the lost digits back. An underdetermined prefix gets its minimum-norm solution.
     """
-    inverse = torch.where(prefixes.eigenvalues > 0, 1 / prefixes.eigenvalues, 0.0)
-    first = prefixes.filtered(inverse[None])[0]
-    return (first + _correction(prefixes, first, inverse))[None]
+    inverse = gain(prefixes)
+    first = prefixes.filtered(inverse)
+    return first + _correction(prefixes, first[0], inverse)
 
 
-def _correction(prefixes: Prefixes, w: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+def _correction(prefixes: Prefixes, w: torch.Tensor, inverse: torch.Tensor) -> Weights:
     xs, ys = prefixes.xs, prefixes.ys
     fitted = einsum(xs, w, "batch example d_input, batch context d_input -> batch context example")
     n_context = xs.shape[1]
@@ -27,13 +33,15 @@ def _correction(prefixes: Prefixes, w: torch.Tensor, inverse: torch.Tensor) -> t
     in_basis = einsum(
         prefixes.basis, moment, "batch context d_input eigen, batch context d_input -> batch context eigen"
     )
-    return prefixes.from_basis((inverse * in_basis)[None])[0]
+    return prefixes.from_basis(inverse * in_basis)
 
 
 OLS = Baseline(
     name="ols",
     label="Least squares",
     source="Garg et al. 2022, arXiv:2208.01066, section 2",
-    weights=weights,
+    family="anchor",
     color="#000000",
+    gain=gain,
+    solve=solve,
 )

@@ -1,126 +1,53 @@
-"""What a reference algorithm is, and the prefixes that it learns from."""
+"""What a reference algorithm is."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Literal
 
-import torch
-from einops import einsum
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.linalg import eigh
+from workbench.baselines.prefixes import Prefixes, Weights
 
-Weights = Float[Tensor, "step batch context d_input"]
-PerPrefix = Float[Tensor, "batch context"]
-Spectral = Float[Tensor, "batch context d_input"]
+Gain = Float[Tensor, "step batch context eigen"]
+Steps = Int[Tensor, " step"] | None
+"""Numbers of steps; None for an algorithm that does not iterate."""
 
-RANK_TOLERANCE = 1e-13
-"""Eigenvalues below this share of the largest are zero: float64 rounding of a Gram matrix, with a margin."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prefixes:
-    """All prefixes of some prompts, in float64: prefix i holds the examples 0 to i - 1.
-
-    Attributes:
-        xs: Inputs.
-        ys: Labels.
-    """
-
-    xs: Float[Tensor, "batch context d_input"]
-    ys: Float[Tensor, "batch context"]
-
-    @classmethod
-    def of(cls, xs: Tensor, ys: Tensor) -> "Prefixes":
-        """The prefixes of prompts of any floating-point type."""
-        return cls(xs.detach().double(), ys.detach().double())
-
-    @cached_property
-    def gram(self) -> Float[Tensor, "batch context d_input d_input"]:
-        """S_i, the sum of x x^T over prefix i."""
-        products = einsum(self.xs, self.xs, "batch context row, batch context col -> batch context row col")
-        return _before(products)
-
-    @cached_property
-    def moment(self) -> Spectral:
-        """m_i, the sum of x y over prefix i."""
-        return _before(self.xs * self.ys[..., None])
-
-    @cached_property
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        values, basis = eigh(self.gram)
-        kept = values > RANK_TOLERANCE * values[..., -1:]
-        return torch.where(kept, values, 0.0), basis
-
-    @property
-    def eigenvalues(self) -> Spectral:
-        """Eigenvalues of S_i, ascending; exactly 0 outside the span of the prefix."""
-        return self._eigen[0]
-
-    @property
-    def basis(self) -> Float[Tensor, "batch context d_input eigen"]:
-        """Eigenvectors of S_i as columns."""
-        return self._eigen[1]
-
-    @cached_property
-    def moment_in_basis(self) -> Spectral:
-        """m_i in the eigenbasis; exactly 0 outside the span of the prefix."""
-        moment = einsum(
-            self.basis, self.moment, "batch context d_input eigen, batch context d_input -> batch context eigen"
-        )
-        return torch.where(self.eigenvalues > 0, moment, 0.0)
-
-    @property
-    def largest(self) -> PerPrefix:
-        """Largest eigenvalue of S_i; 0 for the empty prefix."""
-        return self.eigenvalues[..., -1]
-
-    @property
-    def counts(self) -> Float[Tensor, " context"]:
-        """Examples in each prefix: 0, 1, 2, ..."""
-        return torch.arange(self.xs.shape[1], dtype=self.xs.dtype, device=self.xs.device)
-
-    def from_basis(self, spectral: Float[Tensor, "step batch context eigen"]) -> Weights:
-        """Weight vectors from their coordinates in the eigenbases."""
-        return einsum(
-            self.basis,
-            spectral,
-            "batch context d_input eigen, step batch context eigen -> step batch context d_input",
-        )
-
-    def filtered(self, gain: Float[Tensor, "step batch context eigen"]) -> Weights:
-        """V f(lambda) V^T m: the weights of a spectral filter with the gain f(lambda)."""
-        return self.from_basis(gain * self.moment_in_basis)
-
-
-def _before(products: Float[Tensor, "batch context ..."]) -> Float[Tensor, "batch context ..."]:
-    """Sums over the examples before each one; not even rounding of the example itself enters."""
-    return torch.cat([torch.zeros_like(products[:, :1]), products[:, :-1].cumsum(1)], 1)
+Kind = Literal["anchor", "first-order", "accelerated", "second-order", "krylov", "online", "kernel", "sparse", "bayes"]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """One reference algorithm.
+    """One reference algorithm. Every function takes prefixes, steps and the algorithm's own keyword options.
 
     Attributes:
         name: Registry name.
         label: Name for people.
         source: The paper that defines it, with its conventions.
-        weights: From prefixes (and ``steps``, if iterative) and options to the weight vectors after each step.
-            Prediction i is the i-th weight vector times x_i.
+        family: What it belongs to in menus.
         color: Its colour in every figure.
+        gain: For a spectral filter: f(lambda) at the eigenvalues of every S_i, with weights V f(lambda) V^T m_i. 0 at
+            eigenvalue 0. None where the weights are no such function of S_i and m_i.
+        solve: Weight vectors of an algorithm without gain, or, beside a gain, by a way that rounds less.
         steps: Step grid of heat maps; empty for an algorithm that does not iterate. Such a one has a single
             step, whose axis the public functions drop.
+        linear_in_y: Whether the prediction is linear in the labels.
+        linear_in_query: Whether the prediction is a weight vector times the query.
+        compared: Whether layers are compared with it unless asked otherwise.
     """
 
     name: str
     label: str
     source: str
-    weights: Callable[..., Weights]
+    family: Kind
     color: str
+    gain: Callable[..., Gain] | None = None
+    solve: Callable[..., Weights] | None = None
     steps: tuple[int, ...] = ()
+    linear_in_y: bool = True
+    linear_in_query: bool = True
+    compared: bool = False
 
     @property
     def iterative(self) -> bool:
@@ -130,13 +57,14 @@ class Baseline:
     @property
     def options(self) -> dict[str, object]:
         """Names and defaults of the algorithm's own options."""
-        parameters = inspect.signature(self.weights).parameters.values()
+        function = self.gain or self.solve
+        assert function is not None
+        parameters = inspect.signature(function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
-
-def one_minus_power(distance: Tensor, exponents: Float[Tensor, " step"]) -> Float[Tensor, "step ..."]:
-    """1 - (1 - distance)^n for whole n of at least 0, accurate where the distance is small."""
-    n = exponents.reshape(-1, *[1] * distance.ndim)
-    shrinking = distance < 1
-    smooth = -torch.expm1(n * torch.log1p(-torch.where(shrinking, distance, 0.0)))
-    return torch.where(shrinking, smooth, 1 - torch.pow(1 - distance, n))
+    def weights(self, prefixes: Prefixes, steps: Steps = None, **options: Any) -> Weights:
+        """The weight vectors after each step; a single one without steps."""
+        if self.solve is not None:
+            return self.solve(prefixes, steps, **options)
+        assert self.gain is not None
+        return prefixes.filtered(self.gain(prefixes, steps, **options))
