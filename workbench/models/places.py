@@ -7,6 +7,19 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Arrangement:
+    """A sequence whose tokens stand where tokens of a plain one do, several at one place if need be.
+
+    Attributes:
+        at: Index in the plain sequence of the token whose place each token takes.
+        visible: True where the query may attend to the key.
+    """
+
+    at: Int[Tensor, " pos"]
+    visible: Bool[Tensor, "pos pos"]
+
+
+@dataclass(frozen=True, eq=False)
 class Places:
     """What attention knows of a sequence besides its content.
 

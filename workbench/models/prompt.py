@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds.layouts import LAYOUTS, Layout
+from workbench.models.places import Arrangement
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,28 @@ class PromptPlan:
     def read_positions(self, n_positions: int) -> Int[Tensor, " scored"]:
         """Where predictions are read, one for each of the last ``scored`` examples."""
         return torch.arange(0, n_positions, 2) if self.causal else torch.tensor([n_positions - 1])
+
+    def questions(
+        self, queries: Float[Tensor, "batch asked d_input"], ys: Float[Tensor, "batch context *d_output"]
+    ) -> Float[Tensor, "batch asked d_token"]:
+        """The tokens that ask for the labels of these inputs; of ``ys`` the shape alone counts."""
+        labels = queries.new_zeros(*queries.shape[:2], *ys.shape[2:] or (1,))
+        return self.layout.encode(queries, labels)[:, ::2]
+
+    def asked_beside(self, visible: Bool[Tensor, "plain plain"], n_context: int, n_asked: int) -> Arrangement:
+        """A causal sequence of ``n_context`` examples, then ``n_asked`` further questions in place of each of its own.
+
+        Such a question sees what the one in whose place it stands sees before itself, and itself; nobody sees it.
+        """
+        plain = torch.arange(2 * n_context, device=visible.device)
+        asked = plain[::2].repeat_interleave(n_asked)
+        order = torch.cat([plain, asked])
+        seen = visible[order][:, order]
+        is_self = torch.eye(len(order), dtype=torch.bool, device=visible.device)
+        is_other = order[:, None] == order[None, :]
+        seen = seen & (is_self | ~is_other)
+        seen[:, len(plain) :] &= is_self[:, len(plain) :]
+        return Arrangement(order, seen)
 
     def _is_query(self, order: Tensor) -> Bool[Tensor, " pos"]:
         if not self.layout.paired:

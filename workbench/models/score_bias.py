@@ -27,9 +27,8 @@ class ScoreBias(nn.Module):
             slopes = torch.tensor(kind.slopes(config.n_heads))
             self.register_buffer("fixed", -slopes[:, None, None] * distances.abs(), persistent=False)
 
-    def forward(self, n_positions: int) -> Float[Tensor, "head query key"]:
-        """The bias among the first positions."""
-        first = slice(n_positions)
+    def forward(self, at: slice | Int[Tensor, " pos"]) -> Float[Tensor, "head query key"]:
+        """The bias among the tokens at these places of a plain sequence."""
         if not self.is_learned:
-            return self.fixed[:, first, first]
-        return rearrange(self.weight[self.bucket[first, first]], "query key head -> head query key")
+            return self.fixed[:, at][:, :, at]
+        return rearrange(self.weight[self.bucket[at][:, at]], "query key head -> head query key")

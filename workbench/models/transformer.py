@@ -17,7 +17,7 @@ from workbench.models.kinds import LAYOUTS, OUTPUTS, POSITIONS
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.lens import LensModel
 from workbench.models.maps import linear, table
-from workbench.models.places import Places
+from workbench.models.places import Arrangement, Places
 from workbench.models.prompt import plan_of
 from workbench.models.score_bias import ScoreBias
 
@@ -118,6 +118,7 @@ class Transformer(LensModel):
         start_at_layer: int | None = None,
         stop_at_layer: int | None = None,
         embedded: Tensor | None = None,
+        arrangement: Arrangement | None = None,
     ) -> Float[Tensor, "batch pos _"]:
         """The output at every position, or the residual stream if stopped early.
 
@@ -127,6 +128,7 @@ class Transformer(LensModel):
             start_at_layer: Skip everything before this block, 0-based; negative counts from the end.
             stop_at_layer: Return the stream that this block would read; None runs to the output.
             embedded: The stream before block 0, which a model with input injection needs to start at a later one.
+            arrangement: Where the tokens stand and who sees whom; by default they stand in order.
 
         Raises:
             InputError: If the prompt has the wrong rank or width, or is longer than the model.
@@ -135,13 +137,13 @@ class Transformer(LensModel):
             if layer is not None and not -self.config.n_layers <= layer <= self.config.n_layers:
                 raise InputError(f"{name} must be a layer of {self.config.n_layers}; got {layer}.")
         if start_at_layer is None:
-            stream = self._embedded(prompt)
+            stream = self._embedded(prompt, arrangement)
         else:
             stream = self._checked_vectors(prompt, self.config.d_model)
         starts_late = start_at_layer not in (None, 0, -self.config.n_layers)
         self._check_embedded(embedded, needed=self.config.input_injection and starts_late)
         embedded = stream if embedded is None else embedded
-        places = self._places(self._checked_length(stream))
+        places = self._places(self._checked_length(stream, arrangement), arrangement)
         for block in self.layers[slice(start_at_layer, stop_at_layer)]:
             stream = block(stream, places, embedded)
         if stop_at_layer is not None:
@@ -157,22 +159,26 @@ class Transformer(LensModel):
         if embedded is not None and not needed:
             raise InputError("embedded must be left out unless a model with input_injection starts after layer 0.")
 
-    def _places(self, n_positions: int) -> Places:
-        visible = self.plan.visible_of_first(self.visible, n_positions)
+    def _places(self, n_positions: int, arrangement: Arrangement | None) -> Places:
+        if arrangement is None:
+            at, visible = slice(n_positions), self.plan.visible_of_first(self.visible, n_positions)
+        else:
+            at, visible = arrangement.at, arrangement.visible
         bias = None
         if self.position_kind.adds_to_scores:
-            bias = self.score_bias(n_positions).masked_fill(~visible, -math.inf)
-        return Places(self.position_ids[:n_positions], visible, bias)
+            bias = self.score_bias(at).masked_fill(~visible, -math.inf)
+        return Places(self.position_ids[at], visible, bias)
 
-    def _embedded(self, prompt: Tensor) -> Tensor:
+    def _embedded(self, prompt: Tensor, arrangement: Arrangement | None) -> Tensor:
         self._check_prompt(prompt)
-        n_positions = self._checked_length(prompt)
+        n_positions = self._checked_length(prompt, arrangement)
+        at = slice(n_positions) if arrangement is None else arrangement.at
         if self.position_kind.one_hot:
-            codes = self.position_codes[:n_positions].expand(len(prompt), -1, -1)
+            codes = self.position_codes[at].expand(len(prompt), -1, -1)
             prompt = torch.cat([prompt, codes], -1)
         stream = self.hook_embed(self.embed(prompt))
         if self.position_kind.table:
-            table = self.positions(self.position_ids[:n_positions])
+            table = self.positions(self.position_ids[at])
             stream = stream + self.hook_pos_embed(table.expand_as(stream))
         return stream
 
@@ -194,9 +200,11 @@ class Transformer(LensModel):
             )
         return vectors
 
-    def _checked_length(self, stream: Tensor) -> int:
+    def _checked_length(self, stream: Tensor, arrangement: Arrangement | None) -> int:
         n_positions = stream.shape[1]
-        if n_positions > self.n_ctx:
+        if arrangement is not None and n_positions != len(arrangement.at):
+            raise InputError(f"prompt must have the {len(arrangement.at)} positions arranged; got {n_positions}.")
+        if arrangement is None and n_positions > self.n_ctx:
             raise InputError(f"prompt must have at most {self.n_ctx} positions; got {n_positions}. Raise n_ctx.")
         return n_positions
 
