@@ -129,7 +129,7 @@ class RunFolder:
         """
         check_name(path.name)
         if os.path.lexists(path):
-            raise _taken(path)
+            raise taken(path)
         unfinished = aside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ class RunFolder:
             sync(path.parent)
         except OSError as error:
             if has_traces(str(path)):  # another process was faster
-                raise _taken(path) from error
+                raise taken(path) from error
             raise InputError(f"{path} must be writable; {error.strerror}.") from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -176,6 +176,24 @@ class RunFolder:
     def env(self) -> dict[str, Any]:
         """Versions, command and machine at creation."""
         return read_json(self.path / "env.json")
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """Where the weights of a run that was not trained here come from; None for one that was."""
+        origin = self.env().get("origin")
+        return origin if isinstance(origin, dict) else None
+
+    def check_trainable(self) -> None:
+        """Refuse to train a run that came as weights alone.
+
+        Raises:
+            InputError: With the way to train such a model anew.
+        """
+        if self.origin is not None:
+            raise InputError(
+                f"run {self.name!r} must have been trained here to go on; it came as weights alone, without the state "
+                f"of its optimizer. Train anew: mesascope train TASK --config {self.config_path}."
+            )
 
     # Status and claim
 
@@ -467,7 +485,8 @@ def run_inside(root: Path, name: str) -> RunFolder:
     return RunFolder.open(path)
 
 
-def _taken(path: Path) -> InputError:
+def taken(path: Path) -> InputError:
+    """What to say of a new run whose place is taken."""
     return InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
 
 

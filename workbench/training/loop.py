@@ -107,6 +107,8 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
             not fit into memory together.
         FailedElsewhere: If another of several processes is gone.
     """
+    for run in runs:
+        run.check_trainable()
     configs = [run_config_from_data(run.config()) for run in runs]
     check_same_program(configs)
     with ExitStack() as stack:
