@@ -1,0 +1,44 @@
+"""What every layer says at a place: its read-out of the stream there, and the model's own output."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import einsum, pack, unpack
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.agreement.read_outs import ReadOuts
+from workbench.models.transformer import Transformer
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReader:
+    """From the streams of all layers to numbers: row l is layer l's read-out, the last row the model's own output.
+
+    Attributes:
+        model: Whose streams are read.
+        read_outs: Fitted read-outs of all layers; None for the output alone, which needs none.
+        final_norm: Whether the read-outs read the streams through the model's final norm.
+    """
+
+    model: Transformer
+    read_outs: ReadOuts | None = None
+    final_norm: bool = False
+
+    def __call__(self, streams: Float[Tensor, "layer *place d_model"]) -> Float[Tensor, "row *place"]:
+        """The numbers, float64; differentiable."""
+        said, places = pack([self.model.unembed(self.model.ln_final(streams[-1]))], "* d_out")
+        [output] = unpack(self.model.output.predictions(said[None]).double(), places, "row *")
+        if self.read_outs is None:
+            return output
+        seen = self.model.ln_final(streams) if self.final_norm else streams
+        weights = self.read_outs.solutions.to(streams.device)
+        read = einsum(seen.double(), weights[:, :-1], "layer ... d_model, layer d_model -> layer ...")
+        intercepts = weights[:, -1].reshape(-1, *[1] * (read.ndim - 1))
+        return torch.cat([read + intercepts, output])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each row: the number of its layer, or ``output``."""
+        n_layers = 0 if self.read_outs is None else len(self.read_outs.solutions)
+        return (*map(str, range(n_layers)), "output")
