@@ -1,12 +1,14 @@
 """A run folder opened for analysis: its task, its model at any checkpoint, its kept results."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.errors import InputError
 from workbench.run_names import run_path
-from workbench.runs import RunFolder
+from workbench.runs import RunFolder, run_inside
 
 if TYPE_CHECKING:
     from workbench.models.transformer import Transformer
@@ -60,13 +62,46 @@ class Run:
 
 
 def open_run(run: str | Path, root: str | Path = "runs") -> Run:
-    """Open a run for analysis.
+    """Open a run for analysis, or a model of the zoo, which then becomes a run of that name inside ``root``.
 
     Args:
-        run: Its name inside ``root``, or the path to its folder.
+        run: Its name inside ``root``, the path to its folder, or the name of a model of the zoo. What stands in
+            ``root`` goes before the zoo.
         root: The runs folder.
 
     Raises:
         InputError: If there is no such run; the message lists the known ones.
     """
-    return Run(RunFolder.open(run_path(run, root)))
+    path = run_path(run, root)
+    if len(Path(run).parts) == 1:
+        _fetch(path)
+    try:
+        return Run(RunFolder.open(path))
+    except InputError as error:
+        raise _with_zoo(error) from None
+
+
+def open_inside(root: Path, name: str) -> RunFolder:
+    """The run of that name directly inside ``root``, or the model of the zoo, wherever the name comes from.
+
+    Raises:
+        InputError: If the name is not a run name, leads elsewhere, or there is no such run.
+    """
+    _fetch(root / name)
+    return run_inside(root, name)
+
+
+def _fetch(path: Path) -> None:
+    """Put the model of the zoo of that name there, if there is one and nothing else stands there."""
+    if os.path.lexists(path):
+        return
+    from workbench import zoo
+
+    if path.name in zoo.names():
+        zoo.get_once(path.name, path)
+
+
+def _with_zoo(error: InputError) -> InputError:
+    from workbench import zoo
+
+    return InputError(f"{error} In the zoo: {', '.join(zoo.names()) or 'none'}.")

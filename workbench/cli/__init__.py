@@ -10,13 +10,15 @@ from workbench.cli.bench import VERB as BENCH
 from workbench.cli.claims import VERB as CLAIMS
 from workbench.cli.dash import VERB as DASH
 from workbench.cli.demo import VERB as DEMO
+from workbench.cli.import_garg import VERB as IMPORT_GARG
 from workbench.cli.listing import MODELS_VERB, TASKS_VERB
 from workbench.cli.report import VERB as REPORT
 from workbench.cli.train import VERB as TRAIN
+from workbench.cli.zoo import VERB as ZOO
 from workbench.errors import InputError
 from workbench.registry import by_name, find
 
-VERBS = by_name(DEMO, TASKS_VERB, MODELS_VERB, TRAIN, AGREE, CLAIMS, REPORT, DASH, BENCH)
+VERBS = by_name(DEMO, TASKS_VERB, MODELS_VERB, TRAIN, IMPORT_GARG, AGREE, CLAIMS, REPORT, DASH, BENCH, ZOO)
 
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
@@ -87,8 +89,8 @@ def overview() -> str:
             *usages,
             "",
             "mesascope COMMAND --help tells the options of a command. RUN is a name in the runs folder (./runs, or",
-            "MESASCOPE_RUNS) or a path to a run folder. Exit status: 0 done, 1 failed while running, 2 wrong input,",
-            "130 interrupted.",
+            "MESASCOPE_RUNS), a path to a run folder, or the name of a model of the zoo. Exit status: 0 done, 1 failed",
+            "while running, 2 wrong input, 130 interrupted.",
             "",
         ]
     )

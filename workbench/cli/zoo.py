@@ -1,0 +1,159 @@
+"""``mesascope zoo``: the trained models that come with the package."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from workbench.cli.output import note, number, print_json, print_table, say
+from workbench.cli.parse import default_root, parse, take_run
+from workbench.cli.record import Verb
+from workbench.errors import InputError
+from workbench.registry import by_name, find
+
+
+@dataclass(frozen=True)
+class ListArguments:
+    """How to list."""
+
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document instead of a table."""
+
+
+@dataclass(frozen=True)
+class GetArguments:
+    """Where the run goes."""
+
+    out: str | None = None
+    """Name of the new run; the model's if not given."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document instead of a line."""
+
+
+@dataclass(frozen=True)
+class AddArguments:
+    """What the zoo says of the model."""
+
+    name: str | None = None
+    """What it will be asked for by."""
+    notes: str = ""
+    """What is worth knowing about it."""
+    step: int | None = None
+    """Checkpoint; the last one if not given."""
+    into: str | None = None
+    """The folder of models; the package's own if not given."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document instead of a line."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """List, get or add."""
+    rest = list(arguments)
+    if not rest or rest[0] in ("-h", "--help"):
+        if not rest:
+            raise InputError(f"zoo needs one of {', '.join(ACTIONS)}: mesascope zoo {VERB.usage}.")
+        for action in ACTIONS.values():
+            say(f"mesascope zoo {action.name} {action.usage}  {action.help}")
+        return 0
+    return find(ACTIONS, rest[0], "zoo command").run(rest[1:])
+
+
+def list_models(arguments: Sequence[str]) -> int:
+    """Print every model with its task, size and what was measured."""
+    given = parse(ListArguments, arguments, "zoo list", LIST.help)
+    from workbench.zoo import cards
+    from workbench.zoo.shelf import listed
+
+    found = cards()
+    if given.json:
+        print_json({"schema": "mesascope/zoo/1", "models": [listed(card) for card in found]})
+        return 0
+    rows = [
+        [
+            *(card.name, card.task, f"{card.n_params:,}", f"{card.bytes / 1e6:.1f}"),
+            *(number(card.measured.get(name), 4) for name in ("loss", "least_squares_loss")),
+            _standing(card.name, card.sha256, given.runs),
+        ]
+        for card in found
+    ]
+    print_table(
+        "Models of the zoo; a name is a RUN to every command",
+        ["name", "task", "parameters", "MB", "loss", "least squares", f"in {given.runs}"],
+        rows,
+    )
+    for card in found:
+        say(f"{card.name}: {card.data}. {card.notes}".rstrip())
+    return 0
+
+
+def _standing(name: str, sha256: str, runs: str) -> str:
+    """Whether a model has been put into the runs folder, or another run has its name."""
+    from pathlib import Path
+
+    from workbench.runs import RunFolder, has_traces
+
+    path = Path(runs) / name
+    if not has_traces(str(path)):
+        return ""
+    try:
+        origin = RunFolder(path).origin or {}
+    except InputError:
+        return "a damaged run of that name"
+    return "yes" if origin.get("sha256") == sha256 else "another run of that name, which goes first"
+
+
+def get_model(arguments: Sequence[str]) -> int:
+    """Make a run folder of a model."""
+    name, rest = take_run(arguments, GET)
+    given = parse(GetArguments, rest, "zoo get NAME", GET.help)
+    from workbench.run_names import new_run_path
+    from workbench.zoo import get, read_card
+
+    read_card(name)
+    folder = get(name, new_run_path(given.out or name, given.runs))
+    if given.json:
+        print_json({"schema": "mesascope/zoo-get/1", "model": name, "run": folder.name, "path": str(folder.path)})
+    else:
+        say(f"wrote {folder.path}")
+        say(f"next: mesascope agree {folder.path}")
+    return 0
+
+
+def add_model(arguments: Sequence[str]) -> int:
+    """Make a model of the zoo from a run."""
+    run_name, rest = take_run(arguments, ADD)
+    given = parse(AddArguments, rest, "zoo add RUN", ADD.help)
+    if given.name is None:
+        raise InputError(f"zoo add needs a name: mesascope zoo add {ADD.usage}.")
+    from pathlib import Path
+
+    from workbench.analyses import agreements
+    from workbench.opened import open_run
+    from workbench.zoo.adding import add
+    from workbench.zoo.shelf import listed
+
+    opened = open_run(run_name, given.runs)
+    step = opened.folder.resolve_step(given.step)
+    kept = next((record for record in reversed(agreements(opened)) if record["checkpoint"] == step), None)
+    if kept is None:
+        note(f"no verdict on the card: none is kept at step {step}; mesascope agree {opened.folder.path} makes one")
+    more = {} if kept is None else {"algorithm": kept["verdict"]["algorithm"], "verdict": kept["verdict"]["sentence"]}
+    shelf = None if given.into is None else Path(given.into)
+    card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
+    if given.json:
+        print_json({"schema": "mesascope/zoo-add/1", **listed(card)})
+    else:
+        loss, least = (number(card.measured[name], 4) for name in ("loss", "least_squares_loss"))
+        say(f"added {card.name}: {card.n_params:,} parameters, {card.bytes} bytes, loss {loss}, least squares {least}")
+    return 0
+
+
+LIST = Verb("list", "[--json]", "the models, their sizes and what was measured", list_models)
+GET = Verb("get", "NAME [--out RUN]", "make a run of a model", get_model)
+ADD = Verb("add", "RUN --name NAME [--notes TEXT]", "make a model of a run; for maintainers", add_model)
+ACTIONS = by_name(LIST, GET, ADD)
+VERB = Verb("zoo", "list | get NAME [--out RUN] | add RUN --name NAME", "the trained models that come along", run)

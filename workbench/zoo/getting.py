@@ -1,0 +1,43 @@
+"""A run folder of a model of the zoo."""
+
+from pathlib import Path
+
+from workbench.errors import InputError
+from workbench.received import receive
+from workbench.runs import RunFolder
+from workbench.training.config import run_config_from_data
+from workbench.zoo.shelf import read_card, read_weights
+
+KIND = "zoo"
+
+
+def get(name: str, path: Path, shelf: Path | None = None) -> RunFolder:
+    """A run folder of a model, complete or not there at all.
+
+    Args:
+        name: The model's.
+        path: Where the run will stand.
+        shelf: The folder of models; the package's own if None.
+
+    Raises:
+        InputError: If there is no such model, it is damaged, or the folder exists or cannot be written.
+    """
+    card = read_card(name, shelf)
+    weights = read_weights(card, shelf)
+    config = run_config_from_data(card.recipe)
+    origin = {"kind": KIND, "name": name, "sha256": card.sha256, "notes": card.notes, "trained": card.trained}
+    return receive(path, config, origin, [(card.step, weights)])
+
+
+def get_once(name: str, path: Path, shelf: Path | None = None) -> RunFolder:
+    """The same, or what another process has put there meanwhile.
+
+    Raises:
+        InputError: As ``get``, but for a run that stands there already.
+    """
+    try:
+        return get(name, path, shelf)
+    except InputError:
+        if RunFolder(path).config_path.is_file():
+            return RunFolder(path)
+        raise
