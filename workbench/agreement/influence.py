@@ -17,7 +17,7 @@ _AT_ONCE = 20
 
 @torch.no_grad()
 def model_influence(read: LayerReader, batch: RegressionBatch) -> Float[Tensor, "row batch context example"]:
-    """d said_i / d y_j for what every layer's read-out and the output say at each prefix i; 0 for j >= i.
+    """The derivative by each label y_j of what every layer and the output say at each prefix i: 0 for j >= i.
 
     Forward-mode derivatives: following one label through the model costs little more than a forward pass and gives
     its influence on all layers and prefixes at once, so that the whole costs about ``2 context`` forward passes.
