@@ -13,8 +13,9 @@ from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.analyses import AGREEMENT
 from workbench.errors import InputError
 from workbench.files import read_json
+from workbench.opened import open_inside
 from workbench.run_names import NAME
-from workbench.runs import RunFolder, Status, has_traces, run_inside
+from workbench.runs import RunFolder, Status, has_traces
 from workbench.tasks import TASKS
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema
@@ -69,7 +70,7 @@ class Agreements:
 
 
 class RunStore:
-    """A runs folder as the app and the report see it. Nothing is written; what has not changed is not read again.
+    """A runs folder as the app and the report see it. Runs are only read; what has not changed is not read again.
 
     Args:
         root: The runs folder; it may be missing.
@@ -148,12 +149,12 @@ class RunStore:
     # One run
 
     def folder(self, name: str) -> RunFolder:
-        """The run of that name.
+        """The run of that name; a model of the zoo becomes one, the only thing that is ever written here.
 
         Raises:
             InputError: If it is not a run's name, leads elsewhere, or there is no such run.
         """
-        return run_inside(self.root, name)
+        return open_inside(self.root, name)
 
     def row(self, name: str) -> RunRow:
         """The run's line in the table.

@@ -1,4 +1,4 @@
-"""The ``config.yaml`` of Garg et al.'s code: read, checked, and said as a run config of ours. Loads no torch."""
+"""The ``config.yaml`` of Garg et al.'s code: read, checked, and said as a run config of ours."""
 
 from collections.abc import Mapping
 from contextlib import suppress
