@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import abandoned, tiny_config, tiny_run
-from workbench import runs
+from workbench import checkpoints, runs
 from workbench.errors import InputError
 from workbench.files import aside
 from workbench.run_names import check_name, run_path
@@ -245,9 +245,9 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, fits: Calla
 
 
 INTERRUPTIONS = {
-    "before the weights": (runs, "write_bytes", lambda path, data: path.name == "model.safetensors"),
-    "between the files": (runs, "write_bytes", lambda path, data: path.name == "train_state.pt"),
-    "before the manifest": (runs, "write_json", lambda path, data: path.name == "MANIFEST.json"),
+    "before the weights": (checkpoints, "write_bytes", lambda path, data: path.name == "model.safetensors"),
+    "between the files": (checkpoints, "write_bytes", lambda path, data: path.name == "train_state.pt"),
+    "before the manifest": (checkpoints, "write_json", lambda path, data: path.name == "MANIFEST.json"),
     "before the rename": (os, "rename", lambda source, target: True),
 }
 

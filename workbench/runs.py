@@ -1,18 +1,16 @@
-"""The run folder: the only module that knows the file names inside one.
+"""The run folder: what others ask for everything inside one, so that nobody else needs to know its file names.
 
 config.json      resolved config, canonical JSON; reproduces the run
 env.json         versions, command, machine, and the sha256 of config.json
 status.json      state, process, heartbeat, step, last error
 metrics.jsonl    one line per logged step
 claim.json       who trains it now
-checkpoints/step-00001000/{model.safetensors, train_state.pt, MANIFEST.json}
+checkpoints/     see checkpoints.py
 results/<analysis>/<key>.{json,safetensors}
 report.html
 """
 
-import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from workbench.checkpoints import Checkpoint, remove_checkpoint, steps_in, write_checkpoint
 from workbench.configs import canonical_json, digest, from_data, is_count
 from workbench.errors import InputError
 from workbench.files import (
@@ -44,13 +43,11 @@ from workbench.run_names import NAME, check_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-_STEP = re.compile(r"step-([0-9]{8,15})\Z")
 _CONFIG, _STATUS, _METRICS, _CLAIM = "config.json", "status.json", "metrics.jsonl", "claim.json"
-_TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", "checkpoints")
+_CHECKPOINTS = "checkpoints"
+_TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", _CHECKPOINTS)
 _TAIL = 8192
 """Bytes read from the end of the metrics for the last line: many times a line's length."""
-_WEIGHTS, _STATE, _MANIFEST = "model.safetensors", "train_state.pt", "MANIFEST.json"
-_CHECKPOINT_SCHEMA = "mesascope/checkpoint/1"
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class RunFolder:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent)
-            for folder in (unfinished, unfinished / "checkpoints", unfinished / "results"):
+            for folder in (unfinished, unfinished / _CHECKPOINTS, unfinished / "results"):
                 folder.mkdir()
             write_bytes(unfinished / _CONFIG, (canonical_json(config) + "\n").encode())
             write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
@@ -252,7 +249,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what interrupted writes left behind. Only the holder of the claim may."""
-        for folder in (self.path, self.path / "checkpoints", *(self.path / "results").glob("*")):
+        for folder in (self.path, self._checkpoints, *(self.path / "results").glob("*")):
             sweep(folder)
 
     # Metrics
@@ -291,9 +288,7 @@ class RunFolder:
         Checkpoints go first, so that a run never has one beyond its metrics.
         """
         for later in reversed([known for known in self.checkpoint_steps() if known > step]):
-            unfinished = aside(self._checkpoint(later))
-            os.rename(self._checkpoint(later), unfinished)
-            shutil.rmtree(unfinished)
+            remove_checkpoint(self._checkpoints, later)
         self.truncate_metrics(step)
 
     def truncate_metrics(self, step: int) -> None:
@@ -305,31 +300,13 @@ class RunFolder:
 
     def checkpoint_steps(self) -> list[int]:
         """Steps with a complete checkpoint, in order."""
-        found = (_STEP.match(p.name) for p in (self.path / "checkpoints").glob("step-*"))
-        steps = {int(match[1]) for match in found if match}
-        return sorted(step for step in steps if (self._checkpoint(step) / _MANIFEST).is_file())
+        return steps_in(self._checkpoints)
 
     def save_checkpoint(self, step: int, weights: "Mapping[str, Tensor]", state: Mapping[str, Any]) -> None:
-        """Add a checkpoint: written aside, its manifest last, then renamed into place."""
-        from workbench.tensors import state_to_bytes, weights_to_bytes
-
-        final = self._checkpoint(step)
-        unfinished = aside(final)
-        content = {_WEIGHTS: weights_to_bytes(weights), _STATE: state_to_bytes(state)}
-        sums = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-        manifest = {"schema": _CHECKPOINT_SCHEMA, "step": step, "files": sums}
-        try:
-            unfinished.mkdir(parents=True)
-            for name, data in content.items():
-                write_bytes(unfinished / name, data)
-            write_json(unfinished / _MANIFEST, {**manifest, "config_sha256": self.env()["config_sha256"]})
-            if self.metrics_path.exists():  # after a power cut, no line before a checkpoint may be missing
-                sync(self.metrics_path)
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(unfinished, final)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        sync(final.parent)
+        """Add a checkpoint, whole or not at all."""
+        if self.metrics_path.exists():  # after a power cut, no line before a checkpoint may be missing
+            sync(self.metrics_path)
+        write_checkpoint(self._checkpoints, step, weights, state, self.env()["config_sha256"])
 
     def weights(self, step: int | None = None) -> "dict[str, Tensor]":
         """Weights of a checkpoint, the last one if ``step`` is None.
@@ -337,34 +314,20 @@ class RunFolder:
         Raises:
             InputError: If there is no such checkpoint or its content does not match its manifest.
         """
-        from workbench.tensors import weights_from_bytes
-
-        path, content = self._checked_file(step, _WEIGHTS)
-        try:
-            return weights_from_bytes(content)
-        except ValueError as error:
-            raise InputError(f"{path} must be a safetensors file of weights; {error}.") from error
+        return self._checkpoint(step).weights()
 
     def train_state(self, step: int | None = None) -> dict[str, Any]:
         """What training needs beside the weights; read without executing anything.
 
         Raises:
-            InputError: If there is no such checkpoint, its content does not match its manifest, or it holds more
-                than tensors and plain values.
+            InputError: If there is no such checkpoint, its content does not match its manifest, is of another step, or
+                holds more than tensors and plain values.
         """
-        from workbench.tensors import state_from_bytes
-
-        path, content = self._checked_file(step, _STATE)
-        try:
-            return state_from_bytes(content)
-        except ValueError as error:
-            raise InputError(
-                f"{path} must hold tensors and plain values only; {error}. Delete the folder {path.parent.name}."
-            ) from error
+        return self._checkpoint(step).train_state()
 
     def weights_sha256(self, step: int | None = None) -> str:
         """Checksum of a checkpoint's weights, from its manifest: the identity of what an analysis ran on."""
-        return self._file_sums(self.resolve_step(step))[_WEIGHTS]
+        return self._checkpoint(step).weights_sha256()
 
     def resolve_step(self, step: int | None) -> int:
         """The step itself if it has a checkpoint; the last one for None.
@@ -381,41 +344,12 @@ class RunFolder:
             raise InputError(f"step must be a checkpoint of run {self.name!r}; got {step}. Known: {steps}.")
         return step
 
-    def _checkpoint(self, step: int) -> Path:
-        return self.path / "checkpoints" / f"step-{step:08d}"
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / _CHECKPOINTS
 
-    def _file_sums(self, step: int) -> dict[str, str]:
-        """Checksums of a checkpoint's files, from its manifest."""
-        path = self._checkpoint(step) / _MANIFEST
-        manifest = read_json(path)
-        if manifest.get("schema") != _CHECKPOINT_SCHEMA:
-            raise InputError(
-                f"{path} must have schema {_CHECKPOINT_SCHEMA!r}; got {manifest.get('schema')!r}. Update mesascope."
-            )
-        if manifest.get("config_sha256") != self.env().get("config_sha256"):
-            raise InputError(f"{path} must belong to this run's config; it comes from another run.")
-        if manifest.get("step") != step:
-            raise InputError(f"{path} must be of step {step}; it is of step {manifest.get('step')!r}.")
-        sums = manifest.get("files")
-        if not isinstance(sums, dict) or not all(isinstance(sums.get(name), str) for name in (_WEIGHTS, _STATE)):
-            raise InputError(f"{path} must list {_WEIGHTS} and {_STATE} with their checksums; got {sums!r}.")
-        return sums
-
-    def _checked_file(self, step: int | None, name: str) -> tuple[Path, bytes]:
-        step = self.resolve_step(step)
-        path = self._checkpoint(step) / name
-        expected = self._file_sums(step)[name]
-        try:
-            with open_file(path) as file:
-                content = file.read()
-        except OSError:
-            content = None
-        if content is None or hashlib.sha256(content).hexdigest() != expected:
-            raise InputError(
-                f"{path} must match its checksum in {_MANIFEST}; it is missing, truncated or damaged. "
-                f"Delete the folder {path.parent.name} to fall back on an earlier checkpoint."
-            )
-        return path, content
+    def _checkpoint(self, step: int | None) -> Checkpoint:
+        return Checkpoint(self._checkpoints, self.resolve_step(step), self.env().get("config_sha256"))
 
     # Results
 
