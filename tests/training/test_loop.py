@@ -7,8 +7,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -16,10 +18,11 @@ import torch
 from torch import Tensor
 
 from tests.helpers import tiny_config, tiny_run
-from workbench import runs
+from workbench import checkpoints, runs
 from workbench.batch import TokenBatch
 from workbench.errors import InputError
 from workbench.models import TransformerConfig
+from workbench.processes import _LONGEST_SILENCE
 from workbench.runs import RunFolder
 from workbench.tasks import TASKS, LinearRegression, Task
 from workbench.tasks.draws import Draws
@@ -255,11 +258,61 @@ def test_training_a_finished_run_again_changes_nothing(tmp_path: Path):
 
 
 def test_a_run_in_progress_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop, "_HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_LONGEST_PAUSE", 0.0)
     folder = tiny_run(tmp_path, log_every=1)
     seen: list[tuple[str, int]] = []
     train(folder, lambda progress: seen.append((folder.status().state, folder.status().step)))
     assert seen == [("running", step) for step in range(12)], "the status is written after the report of a step"
+
+
+@dataclass
+class Disk:
+    """Writes statuses in time of its own, and counts them."""
+
+    now: float = 0.0
+    cost: float = 0.0
+    beats: dict[str, list[float]] = field(default_factory=dict)
+
+    def write(self, folder: RunFolder) -> None:
+        self.now += self.cost
+        self.beats.setdefault(folder.name, []).append(self.now)
+
+
+@pytest.mark.parametrize(("n_runs", "cost"), [(1, 0.001), (2, 2.4), (2, 16.0)], ids=["fast", "slow", "very slow"])
+def test_heartbeats_take_little_of_the_time_and_are_never_so_rare_that_a_run_looks_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_runs: int, cost: float
+):
+    disk = Disk(cost=cost)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: disk.now))
+    monkeypatch.setattr(RunFolder, "write_status", lambda run, *told: disk.write(run))
+    settings = {"n_steps": 60, "log_every": 1, "checkpoint_every": None}
+    folders = [tiny_run(tmp_path, f"run-{i}", seed=i, **settings) for i in range(n_runs)]
+
+    def update(progress: Progress) -> None:
+        disk.now += 3.0
+
+    loop.train_together(folders, update)
+    spent = cost * sum(len(beats) - 3 for beats in disk.beats.values())  # beside two at the start and the last one
+    longest = max(after - before for beats in disk.beats.values() for before, after in pairwise(beats))
+    assert longest < _LONGEST_SILENCE / 1.2
+    assert spent < (0.1 if cost < 10 else 0.5) * disk.now
+    if cost < 0.1:
+        assert longest < 4, "after every update that takes longer than a second"
+
+
+def test_a_resumed_run_says_from_the_start_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tiny_run(tmp_path, log_every=1)
+    train(folder, at_step(6, ask_to_stop))
+    told: list[int] = []
+    real = RunFolder.write_status
+
+    def note(run: RunFolder, state: str, step: int, *rest: Any) -> None:
+        told.append(step)
+        real(run, state, step, *rest)
+
+    monkeypatch.setattr(RunFolder, "write_status", note)
+    train(folder)
+    assert told == [6, 6, 12]
 
 
 def test_signal_handlers_and_threads_are_as_before_afterwards(tmp_path: Path):
@@ -401,6 +454,18 @@ def test_the_state_of_another_optimizer_is_refused(tmp_path: Path):
     assert folder.status().state == "failed"
 
 
+def test_a_state_of_another_step_is_refused_as_damage(tmp_path: Path):
+    folder = tiny_run(tmp_path, log_every=1)
+    train(folder, at_step(5, ask_to_stop))
+    folder.save_checkpoint(6, folder.weights(), folder.train_state())
+    told = r"step-00000006/train_state.pt must be of step 6; it is of step 5. Delete the folder step-00000006"
+    with pytest.raises(InputError, match=told) as refused:
+        train(folder)
+    assert "\n" not in str(refused.value)
+    shutil.rmtree(folder.path / "checkpoints" / "step-00000006")
+    assert train(folder) == "finished"
+
+
 # Failing
 
 
@@ -455,7 +520,7 @@ def test_a_loss_that_explodes_between_lines_is_told_with_its_own_step(tmp_path: 
 def test_a_checkpoint_that_cannot_be_written_ends_training_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ):
-    real = runs.write_bytes
+    real = checkpoints.write_bytes
 
     def full(path: Path, data: bytes) -> None:
         if "step-00000008" in str(path):
@@ -464,7 +529,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_training_in_one_sentence(
 
     folder = tiny_run(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_bytes", full)
+        patch.setattr(checkpoints, "write_bytes", full)
         told = rf"cannot be written \({error.strerror}\); the last checkpoint is kept. .* mesascope train --resume"
         with pytest.raises(TrainingFailed, match=told) as failed:
             train(folder)

@@ -27,6 +27,10 @@ from workbench.training.threads import sensible_threads
 FINISHED, STOPPED = "finished", "stopped"
 """How training ends that does not fail."""
 _HEARTBEAT_SECONDS = 1.0
+_LONGEST_PAUSE = 60.0
+"""Seconds between heartbeats at most: half of the silence after which others take a run over."""
+_PAUSE_PER_BEAT = 20.0
+"""Pause after heartbeats, in units of the time that they took: they are files on disk, one for each run."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +165,7 @@ class _Training:
 
     def run(self, n_threads: int, stop: threading.Event) -> None:
         """Train from the last common checkpoint to the end or to the stop."""
-        n_steps = self.settings.n_steps
-        for i in self.written:
-            self.runs[i].write_status("running", 0, n_steps)
+        self._beat(self._last_step() or 0)
         here = [replace(c, train=replace(c.train, device=local_device(c.train.device))) for c in self.configs]
         started = start(here, n_threads=n_threads if self.settings.device == "cpu" else 1, world=self.world)
         with self.world.as_one():
@@ -173,10 +175,10 @@ class _Training:
     def _follow(self, step: int, started: Started, stop: threading.Event) -> None:
         n_steps, first = self.settings.n_steps, step
         spent = [max((line.get("seconds") or 0.0 for line in run.metrics()), default=0.0) for run in self.runs]
-        self._beat(step)
+        next_beat = self._beat(step)
         if step == 0 and 0 in self.keep:
             self._save(0, started, only_missing=True)
-        began = last_beat = time.monotonic()
+        began = time.monotonic()
         stopping = False
         while step < n_steps and not stopping and self.going:
             logged = (step + 1) % self.settings.log_every == 0 or step == 0 or step + 1 in self.keep
@@ -188,9 +190,8 @@ class _Training:
                 self._log(step, started, [before + seconds for before in spent], left)
             if step in self.keep:
                 self._save(step, started)
-            if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
-                self._beat(step)
-                last_beat = time.monotonic()
+            if time.monotonic() > next_beat:
+                next_beat = self._beat(step)
             if logged or self.world.size == 1:
                 stopping = self.world.any(stop.is_set())
         self._save(step, started, only_missing=True)
@@ -231,11 +232,15 @@ class _Training:
         self._write_failure(i, error)
         self.states[i] = error
 
+    def _last_step(self) -> int | None:
+        """The last step at which all runs have a checkpoint."""
+        return max(set.intersection(*(set(run.checkpoint_steps()) for run in self.runs)), default=None)
+
     def _restore(self, started: Started) -> int:
         """Load the last common checkpoint; the step it stands at, 0 if there is none."""
-        common = set.intersection(*(set(run.checkpoint_steps()) for run in self.runs))
-        step = max(common, default=0)
-        for i, run in enumerate(self.runs if common else []):
+        last = self._last_step()
+        step = last or 0
+        for i, run in enumerate(self.runs if last is not None else []):
             weights, state = run.weights(step), run.train_state(step)
             try:
                 started.program.restore(i, step, weights, state["optimizer"])
@@ -247,9 +252,13 @@ class _Training:
             run.forget_after(step)
         return step
 
-    def _beat(self, step: int) -> None:
+    def _beat(self, step: int) -> float:
+        """Give a sign of life in every run; when the next is due."""
+        began = time.monotonic()
         for i in self.written:
             self.runs[i].write_status("running", step, self.settings.n_steps)
+        ended = time.monotonic()
+        return ended + min(max(_HEARTBEAT_SECONDS, _PAUSE_PER_BEAT * (ended - began)), _LONGEST_PAUSE)
 
     def _end(self, step: int) -> None:
         state = FINISHED if step == self.settings.n_steps else STOPPED
