@@ -1,5 +1,7 @@
 """Values of fields and every combination of them."""
 
+import re
+
 import pytest
 
 from tests.helpers import tiny_config
@@ -62,8 +64,16 @@ def test_shapes_of_the_model_follow_the_task():
         (["train.seed=0,1", "train.lr=-1"], "--vary train.seed=0, train.lr=-1: lr must be"),
         (["task.d-input=0"], "--vary task.d_input=0: d_input must be"),
         (["task.d-input=1"], "--vary task.d_input=1: train.d_start must be at most the task's 1"),
-        (["train.seed=3..1"], "--vary must count up"),
-        (["train.seed=0..99999"], "--vary must count up, to 10000 values at most"),
+        (["train.seed=3..1"], r"--vary train.seed must count up.*; got 3\.\.1. Write train.seed=1\.\.3"),
+        (["train.seed=0..99999"], r"--vary train.seed must count up to 10000 values at most; got 0\.\.99999"),
+        *(
+            (
+                [f"train.seed={item}"],
+                rf"--vary train.seed must be a range FIRST\.\.LAST .*; got {re.escape(item)}\. Write",
+            )
+            for item in ("0..", "..7", "..", "0...7", "0..7..2", "a..b", "0.5..2", "0 .. 7", "0..1e3", f"0..{10**15}")
+        ),
+        (["train.seed=1,0..,3"], r"--vary train.seed must be a range .*; got 0\.\.\. Write train.seed=0\.\.7"),
         (["train.seed=1,1"], "--vary must give different values"),
         (["train.seed=1,,2"], "--vary must give a value between commas"),
         (["train.seed=0..9", "train.seed=3"], "--vary must name a field once; got train.seed twice"),

@@ -46,23 +46,35 @@ def variation(text: str) -> Variation:
     part, dot, name = field.strip().partition(".")
     if not (equals and dot and name and values.strip()):
         raise InputError(f"--vary must be {_FORM}; got {text!r}.")
-    found = [value for item in values.split(",") for value in _values(item.strip(), text)]
+    found = [value for item in values.split(",") for value in _values(item.strip(), field.strip(), text)]
     if len(set(map(repr, found))) < len(found):
         raise InputError(f"--vary must give different values; got {text!r}.")
     return Variation(part, name.replace("-", "_"), found)
 
 
-def _values(item: str, text: str) -> Iterable[Any]:
+def _values(item: str, field: str, text: str) -> Iterable[Any]:
     """The values of one item between commas."""
     if not item:
         raise InputError(f"--vary must give a value between commas; got {text!r}.")
+    if ".." in item:
+        return _counted(item, field)
+    words = [_value(word) for word in item.split()]
+    return words if len(words) == 1 else [words]
+
+
+def _counted(item: str, field: str) -> range:
+    """The numbers of a range."""
     span = _RANGE.fullmatch(item)
     if span is None:
-        words = [_value(word) for word in item.split()]
-        return words if len(words) == 1 else [words]
+        raise InputError(
+            f"--vary {field} must be a range FIRST..LAST of whole numbers with up to 15 digits; got {item}. "
+            f"Write {field}=0..7, say, or values with commas between them."
+        )
     first, last = int(span[1]), int(span[2])
-    if not first <= last < first + _MOST_RUNS:
-        raise InputError(f"--vary must count up, to {_MOST_RUNS} values at most; got {text!r}.")
+    if last < first:
+        raise InputError(f"--vary {field} must count up; got {item}. Write {field}={last}..{first}.")
+    if last - first >= _MOST_RUNS:
+        raise InputError(f"--vary {field} must count up to {_MOST_RUNS} values at most; got {item}. Make it shorter.")
     return range(first, last + 1)
 
 
