@@ -43,8 +43,8 @@ def fit_weights(values: Float[Tensor, "*row batch context n_query"], queries: Qu
         InputError: If there are no more queries than coordinates, so that anything is linear.
 
     Source:
-        Fu et al. 2024, arXiv:2310.17086, section 3.2 (there called w~); R^2 as in Akyurek et al. 2023,
-        arXiv:2211.15661, section 4.1, who fit an intercept too. QR with column pivoting in float64 (LAPACK's gelsy):
+        Fu et al. 2024, arXiv:2310.17086: w~ = (Q^T Q)^-1 Q^T A(Q); R^2 as in Akyurek et al. 2023,
+        arXiv:2211.15661, whose code fits an intercept too. QR with column pivoting in float64 (LAPACK's gelsy):
         the solution of least norm should queries be linearly dependent.
     """
     n_query, d_input = queries.shape[-2:]
@@ -91,7 +91,7 @@ def local_weights(
         queries: Where to take the gradient, by prefix.
 
     Source:
-        von Oswald et al. 2023, arXiv:2212.07677, section 4, who take it at the prompt's own query.
+        von Oswald et al. 2023, arXiv:2212.07677, who take it at the prompt's own query.
     """
     by_prompts = [
         torch.cat([_gradients(read, part, asked) for asked in queried.split(N_ASKED, 2)], 3)

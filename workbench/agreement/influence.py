@@ -5,8 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import jvp, vmap
 
-from workbench.agreement.readers import LayerReader
-from workbench.asking import streams_of
+from workbench.agreement.readers import LayerReader, said
 from workbench.batch import RegressionBatch
 
 _TOKENS = 256
@@ -35,16 +34,9 @@ def model_influence(read: LayerReader, batch: RegressionBatch) -> Float[Tensor, 
 
 def _influence(read: LayerReader, batch: RegressionBatch) -> Float[Tensor, "row batch context example"]:
     def moved(direction: Tensor) -> Tensor:
-        return jvp(lambda ys: _said(read, batch.xs, ys), (batch.ys,), (direction.expand_as(batch.ys).clone(),))[1]
+        return jvp(
+            lambda ys: said(read, RegressionBatch(batch.xs, ys)), (batch.ys,), (direction.expand_as(batch.ys).clone(),)
+        )[1]
 
     directions = torch.eye(batch.n_context, dtype=batch.ys.dtype, device=batch.ys.device)[:, None]
     return vmap(moved, out_dims=-1, chunk_size=_AT_ONCE)(directions).cpu()
-
-
-def _said(read: LayerReader, xs: Tensor, ys: Tensor) -> Float[Tensor, "row batch context"]:
-    """What is said of each x of the prompts, from the examples before it."""
-    model, whole = read.model, RegressionBatch(xs, ys)
-    prefixes = [whole] if model.plan.causal else [whole.prefix(n + 1) for n in range(whole.n_context)]
-    prompts = [model.encode(prefix) for prefix in prefixes]
-    streams = [streams_of(model, prompt)[:, :, model.plan.read_positions(prompt.shape[1])] for prompt in prompts]
-    return torch.cat([read(stream) for stream in streams], 2)

@@ -8,7 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.agreement.read_outs import ReadOuts
+from workbench.asking import streams_of
+from workbench.batch import RegressionBatch
 from workbench.models.transformer import Transformer
+
+_TOKENS = 2048
+"""Tokens of one pass, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,3 +47,20 @@ class LayerReader:
         """Name of each row: the number of its layer, or ``output``."""
         n_layers = 0 if self.read_outs is None else len(self.read_outs.solutions)
         return (*map(str, range(n_layers)), "output")
+
+
+def said(read: LayerReader, batch: RegressionBatch) -> Float[Tensor, "row batch context"]:
+    """What is said of each x of the prompts, from the examples before it; differentiable."""
+    model = read.model
+    prefixes = [batch] if model.plan.causal else [batch.prefix(n + 1) for n in range(batch.n_context)]
+    prompts = [model.encode(prefix) for prefix in prefixes]
+    streams = [streams_of(model, prompt)[:, :, model.plan.read_positions(prompt.shape[1])] for prompt in prompts]
+    return torch.cat([read(stream) for stream in streams], 2)
+
+
+@torch.no_grad()
+def said_of_all(read: LayerReader, batch: RegressionBatch) -> Float[Tensor, "row batch context"]:
+    """The same for many prompts, on the CPU."""
+    step = max(1, _TOKENS // (2 * batch.n_context))
+    parts = [said(read, batch.prompts(first, first + step)).cpu() for first in range(0, batch.n_batch, step)]
+    return torch.cat(parts, 1)
