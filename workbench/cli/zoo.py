@@ -53,11 +53,11 @@ class AddArguments:
 def run(arguments: Sequence[str]) -> int:
     """List, get or add."""
     rest = list(arguments)
-    if not rest or rest[0] in ("-h", "--help"):
-        if not rest:
-            raise InputError(f"zoo needs one of {', '.join(ACTIONS)}: mesascope zoo {VERB.usage}.")
-        for action in ACTIONS.values():
-            say(f"mesascope zoo {action.name} {action.usage}  {action.help}")
+    if not rest:
+        raise InputError(f"zoo needs one of {', '.join(ACTIONS)}: mesascope zoo {VERB.usage}.")
+    if rest[0] in ("-h", "--help"):
+        lines = [f"  mesascope zoo {action.name} {action.usage}: {action.help}" for action in ACTIONS.values()]
+        say("\n".join([f"usage: mesascope zoo {VERB.usage}", "", VERB.help, "", *lines]))
         return 0
     return find(ACTIONS, rest[0], "zoo command").run(rest[1:])
 

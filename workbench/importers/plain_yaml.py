@@ -11,6 +11,8 @@ from workbench.files import open_file
 
 _LONGEST = 2**16
 """Bytes of a config: a hundred times what programs write."""
+_DEEPEST = 20
+"""Levels of nesting; what reads YAML takes time as the square of them."""
 
 
 def read_yaml(path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -28,14 +30,25 @@ def read_yaml(path: Path) -> tuple[str, Mapping[str, Any]]:
         raise InputError(f"{path} must have at most {_LONGEST} bytes; it has more.")
     try:
         text = content.decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{path} must write its values out; it has aliases (*name).")
+        _check_shape(text)
         data = yaml.safe_load(text)
-    except InputError:
-        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         told = " ".join(str(error).split())[:300]
         raise InputError(f"{path} must be YAML of plain values; nothing in it was run ({told}).") from error
     if not isinstance(data, Mapping):
         raise InputError(f"{path} must hold named values; got {type(data).__name__}.")
     return text, cast(Mapping[str, Any], data)
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what would unfold to more than is written, or nests deeper than any config."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has aliases; write their values out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise ValueError(f"it nests more than {_DEEPEST} levels deep")
