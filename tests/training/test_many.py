@@ -1,11 +1,16 @@
 """Many runs: grouped by what they share, side by side in processes, and equal however many of those there are."""
 
+import json
 import os
+import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +21,14 @@ from tests.helpers import tiny_config, tiny_run
 from tests.training.test_loop import assert_same_run, at_step
 from workbench.errors import InputError
 from workbench.runs import RunFolder
-from workbench.training import groups, many
+from workbench.training import groups, many, workers
 from workbench.training.config import RunConfig, preset_config
 from workbench.training.groups import groups_of, largest_group, train_group
 from workbench.training.loop import Progress, TrainingFailed, train
 from workbench.training.many import train_many
 from workbench.training.workers import Worker, WorkerDied
 
-LONG = {"n_steps": 120, "checkpoint_every": 50, "log_every": 5}
+LONG = {"n_steps": 60, "checkpoint_every": 10, "log_every": 5}
 
 
 def mixed(**train_settings: Any) -> list[RunConfig]:
@@ -173,10 +178,17 @@ def test_runs_stopped_before_they_began_are_stopped_and_all_go_on(tmp_path: Path
         assert_same_run(run, other)
 
 
+@pytest.mark.parametrize("n_workers", [0, -2])
+def test_a_number_of_processes_below_one_is_refused(tmp_path: Path, n_workers: int):
+    told = f"n_workers must be a whole number, at least 1; got {n_workers}. Leave it out for one per core."
+    with pytest.raises(InputError, match=re.escape(told)):
+        train_many(folders(tmp_path, mixed()), n_workers=n_workers)
+
+
 # In processes of their own
 
 
-def workers() -> list[psutil.Process]:
+def training_processes() -> list[psutil.Process]:
     """Training processes of this one, which may have others: a browser's, say."""
     return [child for child in psutil.Process().children() if "workbench.training.workers" in child.cmdline()]
 
@@ -187,16 +199,19 @@ def test_what_comes_out_does_not_depend_on_the_number_of_processes_or_on_their_l
     killed: list[int] = []
 
     def kill_one(progress: Progress) -> None:
+        if killed or progress.step < 30:
+            return
         trained_by = {run.status().pid for run in more if run.status().state == "running"}
-        if not killed and progress.step > 100:
-            killed.extend(pid for pid in trained_by if pid not in (None, os.getpid()))
-            os.kill(killed[0], signal.SIGKILL)
+        for pid in trained_by - {None, os.getpid()}:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            return
 
     assert train_many(more, kill_one, n_workers=2) == ["finished"] * 5
     assert killed
     for run, other in zip(more, few):
         assert_same_run(run, other)
-    assert workers() == []
+    assert training_processes() == []
 
 
 def test_processes_are_asked_to_stop_and_tell_what_failed(tmp_path: Path):
@@ -216,7 +231,7 @@ def test_processes_are_asked_to_stop_and_tell_what_failed(tmp_path: Path):
     assert states[1:] == ["stopped"] * 5
     assert {run.status().state for run in runs[1:]} <= {"stopped", "new"}
     assert list(tmp_path.rglob("claim.json")) == []
-    assert workers() == []
+    assert training_processes() == []
 
 
 @pytest.fixture
@@ -246,6 +261,44 @@ def test_a_group_whose_process_dies_is_begun_once_more_and_then_given_up(tmp_pat
     assert str(states[0]) == "the process that trained it ended with status -9; the last checkpoint is kept."
     assert [states[1], states[3], states[4]] == ["finished"] * 3
     assert sorted(doomed) == ["run-0", "run-0", "run-1", "run-2", "run-2", "run-3", "run-4"]
+
+
+CHATTER = """
+import os, threading, time
+
+def chatter():
+    while True:
+        os.write(1, b'a library speaks\\n[{"state": "made up"}]\\n{"step": 1}\\nhalf a line ')
+        time.sleep(0.001)
+
+print("a start file speaks", flush=True)
+threading.Thread(target=chatter, daemon=True).start()
+"""
+
+
+def test_what_else_a_worker_writes_is_no_answer_and_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    (tmp_path / "sitecustomize.py").write_text(CHATTER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    seen: list[Progress] = []
+    with closing(Worker()) as worker:
+        assert worker.train([tiny_run(tmp_path)], seen.append) == ["finished"]
+    assert [told.step for told in seen] == [1, 2, 4, 6, 8, 10, 12]
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert all(line in said.err for line in ("a start file speaks", "a library speaks", "half a line"))
+
+
+def test_a_worker_whose_answers_nobody_reads_any_more_saves_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = tiny_run(tmp_path, n_steps=10**6, checkpoint_every=None, log_every=5)
+    answers, told = os.pipe()
+    os.close(answers)
+    monkeypatch.setattr(sys, "argv", ["workers", str(told)])
+    monkeypatch.setattr(sys, "stdin", StringIO(json.dumps([str(run.path)]) + "\n"))
+    workers.main()
+    assert (run.status().state, run.status().step) == ("stopped", 1)
+    assert run.checkpoint_steps()[-1] == 1
 
 
 def test_a_worker_that_is_gone_says_how_it_ended(tmp_path: Path):

@@ -11,6 +11,8 @@ from statistics import fmean
 
 import torch
 
+from workbench.configs import is_count
+from workbench.errors import InputError
 from workbench.linalg import cpu_threads
 from workbench.runs import RunFolder
 from workbench.training.config import RunConfig, run_config_from_data
@@ -47,8 +49,11 @@ def train_many(
         For each run ``"finished"``, ``"stopped"``, or why it failed.
 
     Raises:
-        InputError: If the config of a run is damaged.
+        InputError: If ``n_workers`` is less than 1, or the config of a run is damaged.
     """
+    if n_workers is not None and not is_count(n_workers):
+        told = f"n_workers must be a whole number, at least 1; got {n_workers!r}."
+        raise InputError(f"{told} Leave it out for one per core.")
     configs = [run_config_from_data(run.config()) for run in runs]
     groups = groups_of(runs, configs)
     table = _Table(runs, configs, report)
