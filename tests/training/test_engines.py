@@ -137,14 +137,20 @@ def test_a_graph_keeps_the_buffers_alive_that_it_reads():
     assert known() is None
 
 
-def test_the_compiled_program_is_the_plain_one():
+@pytest.mark.parametrize(
+    ("n_replicas", "n_layers"),
+    [(2, 1), *(pytest.param(n_replicas, 2, marks=pytest.mark.slow) for n_replicas in (1, 2))],
+)
+def test_the_compiled_program_is_the_plain_one(n_replicas: int, n_layers: int):
     """In a program of its own: torch.compile cannot see through the run-time shape checks."""
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.training.test_engines"], check=True, timeout=280)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.test_engines", str(n_replicas), str(n_layers)]
+    subprocess.run(command, check=True, timeout=280)
 
 
-def compare(n_replicas: int) -> None:
+def compare(n_replicas: int, n_layers: int) -> None:
     """Losses and weights after some updates, of a program compiled whole and a plain one."""
     base = tiny_config(precision="float64", n_batch=4, clip_norm=1.0, d_start=1, d_every=2, n_start=2, n_every=2)
+    base = replace(base, model=replace(base.model, n_layers=n_layers))
     configs = [
         replace(base, train=replace(base.train, seed=i, lr=1e-3 * (i + 1)), task=replace(base.task, noise_std=0.1 * i))
         for i in range(n_replicas)
@@ -163,5 +169,4 @@ def compare(n_replicas: int) -> None:
 
 
 if __name__ == "__main__":
-    compare(1)
-    compare(2)
+    compare(int(sys.argv[1]), int(sys.argv[2]))

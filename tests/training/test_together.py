@@ -194,7 +194,7 @@ def test_what_is_told_is_the_mean_over_runs(tmp_path: Path):
 
 @pytest.mark.parametrize("n_others", [1, 2])
 def test_a_run_that_explodes_fails_alone(tmp_path: Path, n_others: int):
-    base = tiny_config(**SHARED, optimizer="sgd", lr=1e-2, checkpoint_every=1, n_steps=40)
+    base = tiny_config(**SHARED, optimizer="sgd", lr=1e-2, checkpoint_every=1, n_steps=12)
     configs = varied(base, [{"lr": 1e12}, *[{}] * n_others])
     runs, alone = folders(tmp_path, configs), tiny_run(tmp_path, "alone", configs[1])
     seen: list[Progress] = []
