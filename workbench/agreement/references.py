@@ -67,7 +67,7 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None,
     anchors["gd_1"] = one_step
     if bayes_ridge:
         anchors["bayes"] = baselines.predict("ridge", prefixes, ridge=bayes_ridge)[:, scored]
-    families = {name: _family(name, prefixes, ys, scored, config) for name in BASELINES if BASELINES[name].iterative}
+    families = {name: _family(name, prefixes, ys, scored, config) for name in BASELINES if BASELINES[name].compared}
     ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])
     return References(families, anchors, ridges, size)
 

@@ -19,4 +19,5 @@ AVERAGING = Baseline(
     family="anchor",
     color="#a6761d",
     gain=gain,
+    diagonal=True,
 )

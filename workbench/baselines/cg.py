@@ -20,20 +20,24 @@ def solve(prefixes: Prefixes, steps: Int[Tensor, " step"]) -> Weights:
     values, target = prefixes.eigenvalues, prefixes.moment_in_basis
     w, residual = torch.zeros_like(target), target
     direction, size = target, _dot(target, target)
-    enough = size * _CONVERGED**2
+    enough = size.detach() * _CONVERGED**2
     iterates = [w]
-    for _ in range(int(steps.max()) if len(steps) else 0):
+    for _ in range(int(steps.max())):
         going = size > enough
         curved = values * direction
-        length = torch.where(going, size / _dot(direction, curved), 0.0)
+        length = _ratio(size, _dot(direction, curved), going)
         w = w + length[..., None] * direction
         residual = residual - length[..., None] * curved
         new_size = _dot(residual, residual)
-        growth = torch.where(going, new_size / size, 0.0)
-        direction = residual + growth[..., None] * direction
+        direction = residual + _ratio(new_size, size, going)[..., None] * direction
         size = torch.where(going, new_size, 0.0)
         iterates.append(w)
-    return prefixes.from_basis(torch.stack(iterates)[steps])
+    return prefixes.from_basis(torch.stack([iterates[step] for step in steps.tolist()]))
+
+
+def _ratio(a: Tensor, b: Tensor, going: Tensor) -> Tensor:
+    """A / b where the iteration goes on, else 0; finite derivatives everywhere."""
+    return torch.where(going, a / torch.where(going, b, 1.0), 0.0)
 
 
 def _dot(a: Float[Tensor, "batch context eigen"], b: Float[Tensor, "batch context eigen"]) -> Tensor:
@@ -47,6 +51,7 @@ CG = Baseline(
     family="krylov",
     solve=solve,
     linear_in_y=False,
+    diagonal=True,
     compared=True,
     steps=tuple(range(41)),
     color="#7570b3",

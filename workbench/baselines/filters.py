@@ -1,7 +1,9 @@
 """Spectral filters: functions of the eigenvalues of every prefix."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _LARGEST_POWER = 2.0**1000
@@ -25,3 +27,25 @@ def one_minus_power(distance: Tensor, exponents: Float[Tensor, " step"]) -> Floa
 def over_eigenvalues(shares: Tensor, eigenvalues: Tensor) -> Tensor:
     """What is learnt of each direction over its eigenvalue: the gain, 0 outside the span of the prefix."""
     return shares * torch.where(eigenvalues > 0, 1 / eigenvalues, 0.0)
+
+
+def iterated(
+    advance: Callable[[int, Tensor, Tensor], Tensor], eigenvalues: Tensor, steps: Int[Tensor, " step"]
+) -> Float[Tensor, "step batch context eigen"]:
+    """Gains after each of ``steps`` of an iteration from zero, 0 outside the span of the prefix.
+
+    Iterates the gain f itself: the residual 1 - lambda f would lose the digits of what has hardly been learnt.
+
+    Args:
+        advance: From the number of steps done, f and the f before (at first f itself) to the next f.
+        eigenvalues: Those of each prefix.
+        steps: Numbers of steps.
+    """
+    wanted = set(steps.tolist())
+    gain = previous = torch.zeros_like(eigenvalues)
+    kept: dict[int, Tensor] = {}
+    for number in range(max(wanted) + 1):
+        if number in wanted:
+            kept[number] = torch.where(eigenvalues > 0, gain, 0.0)
+        gain, previous = advance(number, gain, previous), gain
+    return torch.stack([kept[step] for step in steps.tolist()])

@@ -1,15 +1,15 @@
 """Gradient descent on the squared loss of the prefix, from zero."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from workbench.baselines.filters import one_minus_power, over_eigenvalues
+from workbench.baselines.filters import iterated, one_minus_power, over_eigenvalues
 from workbench.baselines.prefixes import Prefixes
 from workbench.baselines.record import Baseline, Gain
-from workbench.errors import must, refuse_faults
+from workbench.baselines.step_sizes import diverges, listed, step_sizes
 
 
 def gain(
@@ -18,6 +18,7 @@ def gain(
     *,
     step_size: float | None = None,
     relative_step_size: float = 1.0,
+    schedule: Sequence[float] | None = None,
     gradient: Literal["sum", "mean"] = "sum",
 ) -> Gain:
     """W <- w - eta (S_i w - m_i), k times: the filter (1 - (1 - eta lambda)^k) / lambda.
@@ -27,32 +28,27 @@ def gain(
         steps: Numbers of steps k.
         step_size: Eta, the same for all prefixes. Diverges where eta lambda > 2.
         relative_step_size: Without ``step_size``: eta is this over the largest eigenvalue of each prefix.
-        gradient: Whether ``step_size`` multiplies the gradient of the summed (Fu et al.) or of the mean (von
-            Oswald et al.) squared loss, each with the factor 1/2 that cancels the square's 2. No matter for
+        schedule: Instead of both: eta of the first step, of the second, ...
+        gradient: Whether ``step_size`` and ``schedule`` multiply the gradient of the summed (Fu et al.) or of the mean
+            (von Oswald et al.) squared loss, each with the factor 1/2 that cancels the square's 2. No matter for
             ``relative_step_size``.
 
     Raises:
-        InputError: If a step size is not greater than 0.
+        InputError: If a step size is not greater than 0, or there are fewer in ``schedule`` than steps.
     """
-    eta = _step_sizes(prefixes, step_size, relative_step_size, gradient)[..., None]
     values = prefixes.eigenvalues
+    if schedule is not None:
+        sizes = listed(prefixes, "schedule", schedule, int(steps.max()), gradient)
+        return iterated(
+            lambda k, f, _: f + sizes[k][..., None] * (1 - values * f) if k < len(sizes) else f, values, steps
+        )
+    eta = step_sizes(prefixes, step_size, relative_step_size, gradient)[..., None]
     return over_eigenvalues(one_minus_power(eta * values, steps.to(values.dtype)), values)
 
 
-def _step_sizes(
-    prefixes: Prefixes, step_size: float | None, relative: float, gradient: str
-) -> Float[Tensor, "batch context"]:
-    if step_size is None:
-        refuse_faults([must("relative_step_size", "be greater than 0", relative, relative > 0)])
-        return torch.where(prefixes.largest > 0, relative / prefixes.largest, 0.0)
-    refuse_faults(
-        [
-            must("step_size", "be greater than 0", step_size, step_size > 0),
-            must("gradient", "be 'sum' or 'mean'", gradient, gradient in ("sum", "mean")),
-        ]
-    )
-    eta = torch.full_like(prefixes.largest, step_size)
-    return eta / prefixes.counts.clamp(min=1) if gradient == "mean" else eta
+def caution(*, step_size: float | None = None, relative_step_size: float = 1.0, schedule: object = None) -> str:
+    """A warning if no prefix can converge."""
+    return "" if schedule is not None else diverges(step_size, relative_step_size)
 
 
 GD = Baseline(
@@ -60,9 +56,11 @@ GD = Baseline(
     label="Gradient descent",
     source="Fu et al. 2024, arXiv:2310.17086, section 3; step size 1/lambda_max of each prefix by default",
     family="first-order",
+    color="#d95f02",
     gain=gain,
-    compared=True,
+    caution=caution,
     # Every step to 16, then quarter octaves: coarser grids make a linear trend look geometric.
     steps=(*range(17), *(round(2 ** (i / 4)) for i in range(17, 53))),
-    color="#d95f02",
+    diagonal=True,
+    compared=True,
 )

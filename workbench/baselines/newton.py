@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.baselines.filters import one_minus_power, over_eigenvalues
 from workbench.baselines.prefixes import Prefixes
 from workbench.baselines.record import Baseline, Gain
+from workbench.configs import is_finite
 from workbench.errors import must, refuse_faults
 
 
@@ -17,36 +18,50 @@ def gain(
     steps: Int[Tensor, " step"],
     *,
     alpha: float = 1.0,
-    norm: Literal["spectral", "frobenius"] = "spectral",
+    norm: Literal["spectral", "frobenius", "none"] = "spectral",
+    start: Literal["gram", "identity"] = "gram",
 ) -> Gain:
     """M_0 = a S_i, M <- 2 M - M S_i M, w_k = M_k m_i: the filter (1 - (1 - a lambda^2)^(2^k)) / lambda.
+
+    From M_0 = a I it is (1 - (1 - a lambda)^(2^k)) / lambda: 2^k steps of gradient descent of size a.
 
     Args:
         prefixes: What to learn from.
         steps: Numbers of steps k.
-        alpha: a is ``alpha`` over the norm of S_i S_i^T, for each prefix. Converges for a < 2 / lambda_max^2.
-        norm: Which norm. (1, spectral) is 1 / lambda_max^2; (1, frobenius) is the released code of Fu et al.;
-            (2, frobenius) reproduces their figures; (2, spectral), their text, never converges.
+        alpha: a is ``alpha`` over the norm of S_i S_i^T, or of S_i for start "identity", of each prefix. Converges for
+            a < 2 / lambda_max^2, or 2 / lambda_max.
+        norm: Which norm; "none" for a = alpha. (1, spectral) is 1 / lambda_max^2; (1, frobenius) is the released code
+            of Fu et al.; (2, frobenius) reproduces their figures; (2, spectral), their text, never converges.
+        start: Whether M_0 = a S_i or a I.
 
     Raises:
-        InputError: If ``alpha`` is not greater than 0.
+        InputError: If ``alpha`` is not greater than 0, or a choice is unknown.
     """
     refuse_faults(
         [
-            must("alpha", "be greater than 0", alpha, alpha > 0),
-            must("norm", "be 'spectral' or 'frobenius'", norm, norm in ("spectral", "frobenius")),
+            must("alpha", "be greater than 0", alpha, is_finite(alpha, above=0)),
+            must("norm", "be 'spectral', 'frobenius' or 'none'", norm, norm in ("spectral", "frobenius", "none")),
+            must("start", "be 'gram' or 'identity'", start, start in ("gram", "identity")),
         ]
     )
     values = prefixes.eigenvalues
-    squared = values**2 * (alpha / _norm_of_square(values, norm))[..., None]
-    return over_eigenvalues(one_minus_power(squared, 2.0 ** steps.to(values.dtype)), values)
+    powers = values**2 if start == "gram" else values
+    distance = powers * (alpha / _norm(powers, norm))[..., None]
+    return over_eigenvalues(one_minus_power(distance, 2.0 ** steps.to(values.dtype)), values)
 
 
-def _norm_of_square(values: Float[Tensor, "batch context eigen"], norm: str) -> Float[Tensor, "batch context"]:
-    """Norm of S S^T, 1 where it vanishes."""
-    squares = values**2
-    size = squares.amax(-1) if norm == "spectral" else squares.norm(dim=-1)
-    return torch.where(size > 0, size, 1.0)
+def _norm(values: Float[Tensor, "batch context eigen"], norm: str) -> Float[Tensor, "batch context"]:
+    """Norm of a matrix with these eigenvalues, 1 where it vanishes."""
+    size = {"spectral": lambda: values.amax(-1), "frobenius": lambda: values.norm(dim=-1)}.get(norm)
+    return torch.ones_like(values[..., 0]) if size is None else torch.where(size() > 0, size(), 1.0)
+
+
+def caution(*, alpha: float = 1.0, norm: str = "spectral", start: str = "gram") -> str:
+    """A warning if the top direction is never learnt, with 2 over the spectral norm and beyond."""
+    if norm == "spectral" and alpha >= 2:
+        matrix = "S S^T" if start == "gram" else "S"
+        return f"alpha {alpha:g} over the spectral norm of {matrix} is not below 2: the top direction never converges."
+    return ""
 
 
 NEWTON = Baseline(
@@ -54,8 +69,10 @@ NEWTON = Baseline(
     label="Newton",
     source="Fu et al. 2024, arXiv:2310.17086, equation 6; M_0 = S/lambda_max^2 by default",
     family="second-order",
-    gain=gain,
-    compared=True,
-    steps=tuple(range(31)),
     color="#1b9e77",
+    gain=gain,
+    caution=caution,
+    steps=tuple(range(31)),
+    diagonal=True,
+    compared=True,
 )

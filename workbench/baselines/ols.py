@@ -44,4 +44,5 @@ OLS = Baseline(
     color="#000000",
     gain=gain,
     solve=solve,
+    diagonal=True,
 )

@@ -36,4 +36,5 @@ RIDGE = Baseline(
     color="#e7298a",
     gain=gain,
     solve=solve,
+    diagonal=True,
 )

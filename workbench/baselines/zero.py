@@ -18,4 +18,5 @@ ZERO = Baseline(
     family="anchor",
     color="#8c8c8c",
     gain=gain,
+    diagonal=True,
 )
