@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workbench.cli.output import note, number, print_json, print_table, say
-from workbench.cli.parse import default_root, parse, take_run
+from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
 from workbench.errors import InputError
 from workbench.registry import by_name, find
@@ -106,9 +106,18 @@ def _standing(name: str, sha256: str, runs: str) -> str:
     return "yes" if origin.get("sha256") == sha256 else "another run of that name, which goes first"
 
 
+def _first(arguments: Sequence[str], action: Verb) -> tuple[str, list[str]]:
+    """The leading name and the other arguments; a lone ``--help`` goes on to the options' help text."""
+    if {"-h", "--help"} & set(arguments):
+        return "", ["--help"]
+    if not arguments or arguments[0].startswith("-"):
+        raise InputError(f"zoo {action.name} needs a name: mesascope zoo {action.name} {action.usage}.")
+    return arguments[0], list(arguments[1:])
+
+
 def get_model(arguments: Sequence[str]) -> int:
     """Make a run folder of a model."""
-    name, rest = take_run(arguments, GET)
+    name, rest = _first(arguments, GET)
     given = parse(GetArguments, rest, "zoo get NAME", GET.help)
     from workbench.run_names import new_run_path
     from workbench.zoo import get, read_card
@@ -125,10 +134,10 @@ def get_model(arguments: Sequence[str]) -> int:
 
 def add_model(arguments: Sequence[str]) -> int:
     """Make a model of the zoo from a run."""
-    run_name, rest = take_run(arguments, ADD)
+    run_name, rest = _first(arguments, ADD)
     given = parse(AddArguments, rest, "zoo add RUN", ADD.help)
     if given.name is None:
-        raise InputError(f"zoo add needs a name: mesascope zoo add {ADD.usage}.")
+        raise InputError(f"zoo add needs --name NAME: mesascope zoo add {ADD.usage}.")
     from pathlib import Path
 
     from workbench.analyses import agreements
@@ -139,11 +148,11 @@ def add_model(arguments: Sequence[str]) -> int:
     opened = open_run(run_name, given.runs)
     step = opened.folder.resolve_step(given.step)
     kept = next((record for record in reversed(agreements(opened)) if record["checkpoint"] == step), None)
-    if kept is None:
-        note(f"no verdict on the card: none is kept at step {step}; mesascope agree {opened.folder.path} makes one")
     more = {} if kept is None else {"algorithm": kept["verdict"]["algorithm"], "verdict": kept["verdict"]["sentence"]}
     shelf = None if given.into is None else Path(given.into)
     card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
+    if kept is None:
+        note(f"no verdict on the card: none is kept at step {step}; mesascope agree {opened.folder.path} makes one")
     if given.json:
         print_json({"schema": "mesascope/zoo-add/1", **listed(card)})
     else:

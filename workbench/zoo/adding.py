@@ -1,5 +1,6 @@
 """How a run becomes a model of the zoo: float16, measured, and described. For maintainers."""
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,12 +24,12 @@ from workbench.training.building import build_model, load_weights
 from workbench.training.config import RunConfig, run_config_from_data
 from workbench.training.loss import least_squares_loss, loss_weights
 from workbench.zoo.card import SCHEMA, Card
-from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, SHELF, WEIGHTS, names, read_card
+from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, WEIGHTS, names, place, read_card
 
 N_PROMPTS = 2048
 _N_AT_ONCE = 64
-_MOST_MOVED, _MOST_MOVED_SOMEWHERE = 5e-5, 1e-2
-"""Relative change by rounding of the mean loss, which leaves its fourth digit alone, and of any one position's."""
+_MOST_MOVED_SOMEWHERE = 1e-2
+"""Relative change of a position's loss by rounding."""
 _TRAINED = ("versions", "git", "cuda", "seed")
 
 
@@ -54,7 +55,7 @@ def add(
     Raises:
         InputError: If the name is taken, the run damaged, the model too large, or float16 too coarse for it.
     """
-    shelf = shelf or SHELF
+    shelf = place(shelf)
     check_name(name)
     if os.path.lexists(shelf / name):
         raise InputError(f"the zoo must have one model of a name; {name!r} is in {shelf}. Choose another.")
@@ -112,7 +113,9 @@ def measure(config: RunConfig, weights: Mapping[str, Tensor], rounded: Mapping[s
         "mean": _moved(coarse["loss"], whole["loss"]),
         "worst_position": max(_moved(after, before) for after, before in positions),
     }
-    if not (moved["mean"] <= _MOST_MOVED and moved["worst_position"] <= _MOST_MOVED_SOMEWHERE):
+    fourth_digit = 10.0 ** (math.floor(math.log10(max(whole["loss"], 1e-30))) - 3)
+    is_left_alone = abs(coarse["loss"] - whole["loss"]) <= fourth_digit / 2
+    if not (is_left_alone and moved["worst_position"] <= _MOST_MOVED_SOMEWHERE):
         raise InputError(
             f"float16 must leave the loss alone to four digits, and to two at every position; it moves it by "
             f"{moved['mean']:.2g} and {moved['worst_position']:.2g} of itself. Such a model cannot be in the zoo."

@@ -26,6 +26,11 @@ MOST_BYTES, MOST_BYTES_TOGETHER = 20 * 10**6, 60 * 10**6
 _WAY_OUT = "Reinstall mesascope."
 
 
+def place(shelf: Path | None) -> Path:
+    """The folder of models that is meant: the package's own if None."""
+    return shelf or SHELF
+
+
 def names(shelf: Path | None = None) -> list[str]:
     """Names of the models, sorted.
 
@@ -33,7 +38,7 @@ def names(shelf: Path | None = None) -> list[str]:
         shelf: The folder of models; the package's own if None.
     """
     try:
-        entries = list((shelf or SHELF).iterdir())
+        entries = list(place(shelf).iterdir())
     except OSError:
         return []
     return sorted(entry.name for entry in entries if NAME.match(entry.name) and (entry / CARD).is_file())
@@ -54,7 +59,7 @@ def read_card(name: str, shelf: Path | None = None) -> Card:
     Raises:
         InputError: If there is no such model, or its card or config is damaged.
     """
-    shelf = shelf or SHELF
+    shelf = place(shelf)
     known = names(shelf)
     if name not in known:
         raise InputError(unknown("model of the zoo", name, known))
@@ -83,7 +88,7 @@ def read_weights(card: Card, shelf: Path | None = None) -> "dict[str, Tensor]":
 
     from workbench.tensors import weights_from_bytes
 
-    path = (shelf or SHELF) / card.name / WEIGHTS
+    path = place(shelf) / card.name / WEIGHTS
     try:
         with open_file(path) as file:
             content = file.read(MOST_BYTES + 1)

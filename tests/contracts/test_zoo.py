@@ -1,0 +1,59 @@
+"""Every model that comes with the package: whole, small, and as good as its card says."""
+
+import importlib.resources
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from workbench import zoo
+from workbench.opened import Run
+from workbench.tasks import TASKS
+from workbench.training.config import run_config_from_data
+from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, WEIGHTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_zoo_has_models():
+    assert zoo.names()
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_model_does_what_its_card_says(name: str, tmp_path: Path):
+    card = zoo.read_card(name)
+    run = Run(zoo.get(name, tmp_path / name))
+    assert run.config == run_config_from_data(card.recipe) == run.config.resolved()
+    assert card.task in TASKS
+    model, n_prompts = run.model(), 256
+    assert sum(parameter.numel() for parameter in model.parameters()) == card.n_params
+    batch = run.task().prompts(run.config.train.seed, "zoo", 0, n_prompts)
+    errors = (model.predict(batch) - batch.ys).square().mean().item()
+    # A mean over 256 of the 2048 prompts of the card.
+    assert errors == pytest.approx(card.measured["loss"], rel=0.25)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_card_says_enough(name: str):
+    card = zoo.read_card(name)
+    assert card.data
+    assert card.notes
+    assert {"loss", "least_squares_loss", "n_prompts", "checkpoint", "moved_by_float16"} <= card.measured.keys()
+    assert card.bytes <= MOST_BYTES
+
+
+def test_all_models_together_are_small():
+    assert sum(card.bytes for card in zoo.cards()) <= MOST_BYTES_TOGETHER
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_model_is_found_among_the_packages_resources(name: str):
+    folder = importlib.resources.files("workbench.zoo") / "models" / name
+    assert sorted(file.name for file in folder.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
+    assert (folder / WEIGHTS).stat().st_size == zoo.read_card(name).bytes  # type: ignore[attr-defined]
+
+
+def test_the_wheel_takes_the_models_along():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "workbench" in wheel["packages"]
+    assert "workbench/zoo/models/**" in wheel["artifacts"]
