@@ -9,12 +9,13 @@ import torch
 from tests.agreement.constructed import one_step_model
 from tests.contracts.test_models import build
 from workbench.agreement.forgetting import forgetting_curve, said_of_examples
-from workbench.agreement.measure_layers import measure_layers
 from workbench.agreement.measured import Algorithm, LayerMeasures, MeasureConfig
 from workbench.agreement.measures import MEASURES
+from workbench.agreement.measuring import measure_layers
 from workbench.agreement.read_outs import ReadOuts
 from workbench.agreement.readers import LayerReader, said_of_all
 from workbench.asking import ask
+from workbench.baselines import BASELINES
 from workbench.batch import RegressionBatch
 from workbench.configs import no_nan, to_data
 from workbench.errors import InputError
@@ -115,10 +116,27 @@ def test_wrong_names_and_settings_are_refused_in_one_line():
         measure_layers(model, TASK, None, ALGORITHMS, SMALL, measures=["simE"])
     with pytest.raises(InputError, match="Unknown algorithm 'newtom'"):
         measure_layers(model, TASK, None, [Algorithm("newtom", 1)], SMALL)
+    with pytest.raises(InputError, match="step of 'ols' must not be given; got 3"):
+        measure_layers(model, TASK, None, [Algorithm("ols", 3)], SMALL)
+    with pytest.raises(InputError, match="step of 'gd' must be given; got None"):
+        measure_layers(model, TASK, None, [Algorithm("gd")], SMALL)
+    with pytest.raises(InputError, match="algorithms must hold at least one; got none"):
+        measure_layers(model, TASK, None, [], SMALL)
     with pytest.raises(InputError, match="n_probe_prompts must be a whole number from 2 to n_prompts 24; got 25"):
         replace(SMALL, n_probe_prompts=25)
     with pytest.raises(InputError, match=r"scored positions must lie in 0..6; got 1..7"):
         measure_layers(model, TASK, None, ALGORITHMS, replace(SMALL, last_position=7))
+
+
+def test_any_registered_algorithm_can_be_compared_with():
+    plain = [baseline for baseline in BASELINES.values() if not baseline.required]
+    algorithms = [Algorithm(baseline.name, 2 if baseline.iterative else None) for baseline in plain]
+    found = measure_layers(one_step_model(D, N_CONTEXT), TASK, None, algorithms, replace(SMALL, n_prompts=8))
+    for table in found.tables:
+        numbers = dict(zip((a.name for a in algorithms), table.mean[0]))
+        nameless = {name for name, number in numbers.items() if number != number}
+        allowed = {"zero"} | {b.name for b in plain if table.measure.startswith("sens") and not b.linear_in_query}
+        assert nameless <= allowed, (table.measure, nameless - allowed)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -6,7 +6,12 @@ import torch
 
 from workbench import baselines
 from workbench.agreement.forgetting import algorithm_said_of_examples, forgetting_curve
-from workbench.agreement.influence_agreement import influence_cosine, influence_distance
+from workbench.agreement.influence_agreement import (
+    influence_cosine,
+    influence_distance,
+    response_cosine,
+    response_distance,
+)
 from workbench.agreement.measures import MEASURES, Scene
 from workbench.agreement.prediction_difference import mspd, skill, spd
 from workbench.agreement.regions import regions
@@ -97,11 +102,24 @@ def test_distances_of_influence_by_hand():
     assert influence_distance(a, b).undefined.item() == pytest.approx(0.5), "the first has no examples to be moved by"
 
 
+def test_the_response_to_w_leaves_out_what_no_w_gives():
+    xs = numbers([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    a, b = numbers([[1.0, 0.0, 2.0]]), numbers([[0.5, 0.5, 2.0]])
+    assert influence_cosine(a[None], b[None]).mean < 0.98
+    assert response_cosine(a[None], b[None], xs).mean.item() == pytest.approx(1.0)
+    assert response_distance(a[None], b[None], xs).mean.item() == pytest.approx(0.0)
+    assert response_distance(2 * a[None], b[None], xs).mean.item() == pytest.approx(1.0)
+    batch = LinearRegression(d_input=3, n_context=7).prompts(0, "measures", 0, 2)
+    hat = baselines.influence("ols", Prefixes.of(batch.xs, batch.ys))
+    response = torch.einsum("bij,bjd->bid", hat, batch.xs.double())
+    torch.testing.assert_close(response[:, 3:], batch.xs[:, 3:].double(), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_equal_predictors_get_the_best_value_and_unlike_ones_a_worse_one(name):
     measure = MEASURES[name]
     shape = (6, 8) if measure.needs == "predictions" else (6, 8, 5)
-    a, b, scene = random(*shape), random(*shape, seed=1), Scene(random(6, 8, seed=2), 5)
+    a, b, scene = random(*shape), random(*shape, seed=1), Scene(random(6, 8, seed=2), random(6, 5, 5, seed=3))
     assert measure.score(a, a, scene).mean.item() == pytest.approx(measure.best)
     worse = measure.best - measure.score(a, b, scene).mean.item()
     assert (worse if measure.higher_is_better else -worse) > 0.3
@@ -162,6 +180,15 @@ def test_the_forgetting_curve_of_newton_is_flat_and_has_the_known_height():
     assert curves[0].std() < 0.25 * curves[0].mean()
     fresh = baselines.predict("newton", batch.xs, batch.ys, steps=[5], **PUBLISHED)[0, :, 20]
     assert ((fresh - batch.ys[:, 20]) ** 2 / 20).mean().item() == pytest.approx(0.347, abs=0.05)
+
+
+def test_the_forgetting_curve_of_adaptive_online_descent_rises_from_zero():
+    batch = drawn(1500, 21)
+    said = algorithm_said_of_examples("adaptive_online_gd", batch, 20)
+    curve = forgetting_curve(said, batch.ys[:, :20], 20)
+    assert curve[0] < 1e-12, "it makes the newest example exact"
+    apart = (curve[[1, 5, 10, 15, 19]] - numbers(0.017, 0.076, 0.148, 0.188, 0.217)).abs()
+    assert (apart < numbers(0.004, 0.01, 0.015, 0.02, 0.02)).all(), curve
 
 
 def test_a_gap_of_zero_is_the_newest_example():

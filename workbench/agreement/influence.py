@@ -8,9 +8,9 @@ from torch.func import jvp, vmap
 from workbench.agreement.readers import LayerReader, said
 from workbench.batch import RegressionBatch
 
-_TOKENS = 256
+_TOKENS = 128
 """Tokens of one pass, about."""
-_AT_ONCE = 20
+_AT_ONCE = 48
 """Labels whose influence is followed in one pass."""
 
 

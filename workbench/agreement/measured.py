@@ -15,7 +15,7 @@ class Algorithm:
     Attributes:
         name: A name from ``BASELINES``.
         step: Number of steps, for one that iterates.
-        options: Its own keyword options.
+        options: Its own keyword options, plain values.
     """
 
     name: str

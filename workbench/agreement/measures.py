@@ -7,7 +7,12 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.agreement.influence_agreement import influence_cosine, influence_distance
+from workbench.agreement.influence_agreement import (
+    influence_cosine,
+    influence_distance,
+    response_cosine,
+    response_distance,
+)
 from workbench.agreement.prediction_difference import skill, spd
 from workbench.agreement.scores import PromptScores
 from workbench.agreement.similarity import sim_e_scores
@@ -26,11 +31,16 @@ class Scene:
 
     Attributes:
         ys: Labels at the scored positions.
-        d_input: Size of x.
+        xs: Inputs of the whole prompts.
     """
 
     ys: Float[Tensor, "batch scored"]
-    d_input: int
+    xs: Float[Tensor, "batch context d_input"]
+
+    @property
+    def d_input(self) -> int:
+        """Size of x."""
+        return self.xs.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,14 @@ def _influence_cosine(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
 
 def _influence_distance(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
     return influence_distance(a, b)
+
+
+def _response_cosine(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
+    return response_cosine(a, b, scene.xs)
+
+
+def _response_distance(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
+    return response_distance(a, b, scene.xs)
 
 
 MEASURES = by_name(
@@ -185,5 +203,25 @@ MEASURES = by_name(
         source="Hoaglin and Welsch 1978, The hat matrix in regression and ANOVA",
         needs="influence",
         score=_influence_distance,
+    ),
+    Measure(
+        name="response_cosine",
+        label="Cosine of the response to w, through all labels",
+        unit="in [-1, 1]",
+        higher_is_better=True,
+        best=1.0,
+        source="this program: the part of influence that concerns labels y = w . x",
+        needs="influence",
+        score=_response_cosine,
+    ),
+    Measure(
+        name="response_distance",
+        label="Relative distance of the response to w, through all labels",
+        unit="at least 0; 1 for the zero predictor",
+        higher_is_better=False,
+        best=0.0,
+        source="this program: the part of influence that concerns labels y = w . x",
+        needs="influence",
+        score=_response_distance,
     ),
 )

@@ -19,6 +19,7 @@ from workbench.agreement.regions import Region, regions
 from workbench.agreement.scores import PromptScores, Summary
 from workbench.baselines import BASELINES, Prefixes
 from workbench.batch import RegressionBatch
+from workbench.errors import InputError, must, refuse_faults
 from workbench.models.transformer import Transformer
 from workbench.registry import find
 from workbench.tasks import Task
@@ -58,6 +59,7 @@ def measure_layers(
         InputError: If a name or option is unknown, the task has no (x, y) examples, or its prompts no such positions.
     """
     config = config or MeasureConfig()
+    _check(algorithms)
     wanted = [find(MEASURES, name, "measure") for name in measures]
     batch, queries = prompts_with_queries(task, config.seed, "measures", config.n_prompts, config.n_query)
     n_context, d = batch.xs.shape[1:]
@@ -95,6 +97,21 @@ def measure_layers(
     )
 
 
+def _check(algorithms: Sequence[Algorithm]) -> None:
+    if not algorithms:
+        raise InputError("algorithms must hold at least one; got none.")
+    refuse_faults(
+        must(
+            f"step of {each.name!r}",
+            f"{'be' if iterates else 'not be'} given",
+            each.step,
+            (each.step is not None) == iterates,
+        )
+        for each in algorithms
+        for iterates in [find(BASELINES, each.name, "algorithm").iterative]
+    )
+
+
 def _induced(read: LayerReader, batch: RegressionBatch, queries: Tensor) -> Induced:
     weight = read.model.unembed.weight
     return induced_weights(read, _for(read, batch), queries.to(weight.device, weight.dtype))
@@ -126,13 +143,11 @@ def _of_algorithms(
     found: dict[int, Tensor] = {}
     for (name, _), indices in groups.items():
         options = dict(algorithms[indices[0]].options)
-        iterates = find(BASELINES, name, "algorithm").iterative
-        if iterates:
+        if BASELINES[name].iterative:
             steps = [algorithms[index].step for index in indices]
             found |= dict(zip(indices, _of_algorithm(need, name, prefixes, steps, options)))
         else:
-            one = _of_algorithm(need, name, prefixes, None, options)
-            found |= dict.fromkeys(indices, one)
+            found |= dict.fromkeys(indices, _of_algorithm(need, name, prefixes, None, options))
     return torch.stack([found[index] for index in range(len(algorithms))])
 
 
@@ -156,7 +171,7 @@ def _table(
     config: MeasureConfig,
 ) -> MeasureTable:
     at = region.positions
-    scene = Scene(batch.ys[:, at].double(), batch.xs.shape[-1])
+    scene = Scene(batch.ys[:, at].double(), batch.xs.double())
     references = of_algorithms[:, :, at]
     by_row = [
         measure.score(row[None, :, at], references, scene).summary(config.n_resamples, config.seed) for row in of_rows
