@@ -154,6 +154,28 @@ def test_similarities_without_any_transformer_match_the_published_columns():
     for anchor, family, expected in published:
         found = [sim_e(anchor, iterate, prefixes.ys).item() for iterate in family]
         np.testing.assert_allclose(found, expected, atol=0.01)
+    others = {
+        ("averaging", ()): 0.397,
+        ("ridge", (("ridge", 0.1),)): 0.992,
+        ("ridge", (("ridge", 1.0),)): 0.948,
+        ("adaptive_online_gd", ()): 0.770,
+    }
+    for (name, options), expected in others.items():
+        found = sim_e(ols, baselines.predict(name, prefixes, **dict(options)), prefixes.ys).item()
+        assert found == pytest.approx(expected, abs=0.01), name
+    released = baselines.predict("newton", prefixes, steps=list(range(12)), norm="frobenius")
+    online = baselines.predict("adaptive_online_gd", prefixes)
+    assert max(sim_e(online, each, prefixes.ys).item() for each in released) == pytest.approx(0.933, abs=0.01)
+    assert max(sim_e(online, each, prefixes.ys).item() for each in gd) == pytest.approx(0.937, abs=0.01)
+    error = {
+        name: ((each[:, :, 40] - prefixes.ys[:, 40]) ** 2).mean(1) / 20
+        for name, each in (
+            ("newton", baselines.predict("newton", prefixes, steps=[5, 8, 10], norm="frobenius")),
+            ("gd", gd),
+        )
+    }
+    np.testing.assert_allclose(error["newton"].numpy(), [0.23, 0.048, 0.0074], rtol=0.25)
+    np.testing.assert_allclose(error["gd"][[4, 6]].numpy(), [0.022, 3.5e-4], rtol=0.25)
     assert sim_e(zero, ols, prefixes.ys).item() == pytest.approx(0.506, abs=0.01)
     assert sim_e(zero[:, 1:], ols[:, 1:], prefixes.ys[:, 1:]).item() == pytest.approx(0.488, abs=0.01)
 
@@ -164,6 +186,14 @@ def test_least_squares_keeps_its_digits_where_the_gram_matrix_loses_them():
     w = torch.randn(16, 4, generator=generator, dtype=torch.float64)
     ys = torch.einsum("bcd,bd->bc", xs, w)
     torch.testing.assert_close(baselines.weights("ols", xs, ys)[:, 11], w, rtol=1e-7, atol=1e-7)
+
+
+def precondition(prompts, matrix):
+    return baselines.predict("preconditioned_gd", *prompts, steps=[1], preconditioner=matrix)
+
+
+def pool(prompts, tasks, noise_variance=1.0):
+    return baselines.predict("finite_pool", *prompts, pool=tasks, noise_variance=noise_variance)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +209,86 @@ def test_least_squares_keeps_its_digits_where_the_gram_matrix_loses_them():
         (lambda p: baselines.predict("ridge", *p, ridge=-1.0), "ridge must be at least 0"),
         (lambda p: baselines.predict("ols", p[0], p[1] * torch.nan), "xs and ys must be finite"),
         (lambda p: baselines.predict("ols", p[0]), "xs and ys must be"),
+        (lambda p: baselines.predict("ols", Prefixes.of(*p), p[1]), "ys must be left out with Prefixes"),
+        (
+            lambda p: baselines.predict("ols", Prefixes.of(*p), queries=p[0][None]),
+            r"queries must be \[24 12 n_query 5\]",
+        ),
+        (
+            lambda p: baselines.predict("gd", *p, steps=[1], step_size="large"),
+            "step_size must be a number or None; got",
+        ),
+        (lambda p: baselines.predict("gd", *p, steps=[1], schedule=0.1), "schedule must be a list of numbers or None"),
+        (lambda p: baselines.predict("lbfgs", *p, steps=[1], memory=1.5), "memory must be a whole number; got 1.5"),
+        (lambda p: baselines.predict("finite_pool", *p, pool=3, noise_variance=1.0), "pool must be a tensor; got 3"),
+        (lambda p: baselines.predict("gd_tuned", *p, steps=[1], polynomials=3), "polynomials must be a Polynomials or"),
+        (lambda p: baselines.predict("ols", *p, queries=p[0][:, :, None] / 0), "queries must be finite"),
+        (lambda p: baselines.gain("knn", Prefixes.of(*p)), "Unknown spectral filter 'knn'"),
+        (lambda p: baselines.gain("gd", Prefixes.of(*p)), "steps must be numbers of steps"),
+        (lambda p: baselines.influence("nothing", Prefixes.of(*p)), "Unknown algorithm 'nothing'"),
+        (lambda p: baselines.caution("gd", stepsize=1.0), "Unknown option of 'gd' 'stepsize'"),
+        (
+            lambda p: baselines.predict("gd", *p, steps=[1], relative_step_size=0.0),
+            "relative_step_size must be greater",
+        ),
+        (lambda p: baselines.predict("gd", *p, steps=[1], step_size=0.1, gradient="max"), "gradient must be 'sum'"),
+        (
+            lambda p: baselines.predict("gd", *p, steps=[3], schedule=[0.1]),
+            "schedule must hold one for each of 3 steps",
+        ),
+        (lambda p: baselines.predict("gd", *p, steps=[1], schedule=[torch.nan]), "schedule must be finite numbers"),
+        (
+            lambda p: baselines.predict("gd_tuned", *p, steps=[1], noise_variance=-1.0),
+            "noise_variance must be at least",
+        ),
+        (lambda p: baselines.predict("gd_plus_plus", *p, steps=[1], relative_gamma=-1.0), "relative_gamma must be at"),
+        (lambda p: baselines.predict("gd_plus_plus", *p, steps=[1], relative_step_size=0.0), "relative_step_size must"),
+        (lambda p: baselines.predict("gd_plus_plus", *p, steps=[2], gammas=[0.1]), "gammas must hold one for each"),
+        (lambda p: baselines.predict("preconditioned_gd", *p, steps=[1]), "preconditioner must be given for"),
+        (lambda p: precondition(p, torch.eye(3)), "preconditioner must be a 5 by 5 tensor"),
+        (lambda p: precondition(p, torch.eye(5) / 0), "preconditioner must be finite"),
+        (lambda p: precondition(p, torch.ones(5, 5).triu()), "preconditioner must be symmetric"),
+        (lambda p: precondition(p, -torch.eye(5)), "preconditioner must have no negative eigenvalue"),
+        (lambda p: baselines.predict("momentum", *p, steps=[1], momentum=1.0), "momentum must be at least 0 and less"),
+        (lambda p: baselines.predict("momentum", *p, steps=[1], relative_step_size=-1.0), "relative_step_size must be"),
+        (lambda p: baselines.predict("nesterov", *p, steps=[1], kind="other"), "kind must be 'fista' or 'constant'"),
+        (lambda p: baselines.predict("nesterov", *p, steps=[1], momentum=0.5), "momentum must be left out for kind"),
+        (lambda p: baselines.predict("nesterov", *p, steps=[1], kind="constant", momentum=2.0), "momentum must be at"),
+        (lambda p: baselines.predict("chebyshev", *p, steps=[1], lower=0.0), "lower and upper must be greater than 0"),
+        (lambda p: baselines.predict("chebyshev", *p, steps=[1], lower=2.0, upper=1.0), "lower must be at most upper"),
+        (lambda p: baselines.predict("newton", *p, steps=[1], norm="nuclear"), "norm must be 'spectral'"),
+        (lambda p: baselines.predict("newton", *p, steps=[1], start="zero"), "start must be 'gram' or 'identity'"),
+        (lambda p: baselines.predict("lbfgs", *p, steps=[1], memory=0), "memory must be a whole number of at least 1"),
+        (lambda p: baselines.predict("bfgs", *p, steps=[1], line_search="wolfe"), "line_search must be"),
+        (lambda p: baselines.predict("online_gd", *p, step_size=0.0), "step_size must be greater than 0"),
+        (lambda p: baselines.predict("online_gd", *p, start=torch.zeros(3)), "start must be a vector of 5 numbers"),
+        (lambda p: baselines.predict("online_gd", *p, start=torch.ones(5) / 0), "start must be finite"),
+        (lambda p: baselines.predict("adaptive_online_gd", *p, relative_step_size=2.0), "relative_step_size must be"),
+        (lambda p: baselines.predict("rls", *p, forgetting=1.5), "forgetting must be greater than 0 and at most 1"),
+        (lambda p: baselines.predict("rls", *p, delta=0.0), "delta must be greater than 0"),
+        (lambda p: baselines.predict("knn", *p, n_neighbors=0), "n_neighbors must be a whole number of at least 1"),
+        (lambda p: baselines.predict("knn", *p, weighting="tricube"), "weighting must be 'uniform' or 'distance'"),
+        (lambda p: baselines.predict("knn", *p, weighting="distance", power=0.0), "power must be greater than 0"),
+        (lambda p: baselines.predict("nadaraya_watson", *p, bandwidth=0.0), "bandwidth must be greater than 0"),
+        (lambda p: baselines.predict("softmax_kernel", *p, scale=-1.0), "scale must be greater than 0"),
+        (lambda p: baselines.predict("lasso", *p, alpha=0.0), "alpha must be greater than 0"),
+        (lambda p: baselines.predict("sparse_bayes", *p, n_nonzero=6), "n_nonzero must be a whole number from 1 to 5"),
+        (lambda p: baselines.predict("sparse_bayes", *p, noise_variance=0.0), "noise_variance must be greater than 0"),
+        (lambda p: baselines.predict("sparse_bayes", *p, prior_variance=0.0), "prior_variance must be greater than 0"),
+        (
+            lambda p: baselines.predict("sparse_bayes", torch.zeros(1, 2, 40), torch.zeros(1, 2), n_nonzero=5),
+            "the number of supports must be at most 20000; got 658008",
+        ),
+        (lambda p: baselines.predict("bayes", *p, ridge=-1.0), "ridge must be at least 0"),
+        (lambda p: baselines.predict("bayes_prior", *p), "prior_covariance must be given for 'bayes_prior'"),
+        (
+            lambda p: baselines.predict("bayes_prior", *p, prior_covariance=torch.eye(5), noise_variance=-1.0),
+            "noise_variance must be at least 0",
+        ),
+        (lambda p: pool(p, torch.ones(3, 4)), "pool must be a tensor of weight vectors"),
+        (lambda p: pool(p, torch.ones(3, 5) / 0), "pool must be finite"),
+        (lambda p: pool(p, torch.ones(3, 5), 0.0), "noise_variance must be greater than 0"),
+        (lambda p: baselines.predict("finite_pool", *p), "pool must be given for 'finite_pool'"),
     ],
 )
 def test_wrong_calls_are_refused(prompts, call, message):

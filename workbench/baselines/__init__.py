@@ -31,6 +31,7 @@ from workbench.baselines.nesterov import NESTEROV
 from workbench.baselines.newton import NEWTON
 from workbench.baselines.ols import OLS
 from workbench.baselines.online_gd import ONLINE_GD
+from workbench.baselines.options import checked, refuse_unknown
 from workbench.baselines.preconditioned_gd import PRECONDITIONED_GD
 from workbench.baselines.prefixes import Prefixes, fit_queries
 from workbench.baselines.record import Baseline
@@ -109,7 +110,8 @@ def weights(
     Raises:
         InputError: If the name or an option is unknown, steps are missing or out of place, or data not finite.
     """
-    baseline = _checked(name, options)
+    baseline = find(BASELINES, name, "algorithm")
+    options = checked(baseline, options)
     prefixes = _prefixes(baseline, xs, ys)
     counts = _checked_steps(baseline, prefixes, steps)
     return _as_asked(baseline, run_weights(baseline, prefixes, counts, options))
@@ -137,7 +139,8 @@ def predict(
     Raises:
         InputError: As `weights`, or if queries are no finite tensor of the right shape.
     """
-    baseline = _checked(name, options)
+    baseline = find(BASELINES, name, "algorithm")
+    options = checked(baseline, options)
     prefixes = _prefixes(baseline, xs, ys)
     counts = _checked_steps(baseline, prefixes, steps)
     if queries is not None:
@@ -160,7 +163,8 @@ def influence(
     Raises:
         InputError: As `weights`.
     """
-    baseline = _checked(name, options)
+    baseline = find(BASELINES, name, "algorithm")
+    options = checked(baseline, options)
     prefixes = _prefixes(baseline, prefixes, None)
     return _as_asked(baseline, run_influence(baseline, prefixes, _checked_steps(baseline, prefixes, steps), options))
 
@@ -179,7 +183,8 @@ def gain(
     Raises:
         InputError: As `weights`, or if the algorithm is no spectral filter.
     """
-    baseline = _checked(name, options)
+    baseline = find(BASELINES, name, "algorithm")
+    options = checked(baseline, options)
     if baseline.gain is None:
         raise InputError(unknown("spectral filter", name, [each for each in BASELINES if BASELINES[each].gain]))
     counts = _checked_steps(baseline, prefixes, steps)
@@ -206,7 +211,7 @@ def caution(name: str, **options: Any) -> str:
         InputError: If the name or an option is unknown.
     """
     baseline = find(BASELINES, name, "algorithm")
-    _check_known(baseline, options)
+    refuse_unknown(baseline, options)
     if baseline.caution is None:
         return ""
     asked = inspect.signature(baseline.caution).parameters
@@ -215,19 +220,6 @@ def caution(name: str, **options: Any) -> str:
 
 def _as_asked(baseline: Baseline, found: Tensor) -> Tensor:
     return found if baseline.iterative else found[0]
-
-
-def _checked(name: str, options: dict[str, Any]) -> Baseline:
-    baseline = find(BASELINES, name, "algorithm")
-    _check_known(baseline, options)
-    refuse_faults([f"{option} must be given for {name!r}" for option in baseline.required if option not in options])
-    return baseline
-
-
-def _check_known(baseline: Baseline, options: dict[str, Any]) -> None:
-    for option in options:
-        if option not in baseline.options:
-            raise InputError(unknown(f"option of {baseline.name!r}", option, baseline.options))
 
 
 def _prefixes(baseline: Baseline, xs: Tensor | Prefixes, ys: Tensor | None) -> Prefixes:

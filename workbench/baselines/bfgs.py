@@ -9,7 +9,6 @@ from torch import Tensor
 from workbench.baselines.prefixes import Prefixes, Weights
 from workbench.baselines.quasi_newton import CONVERGED, PerEigen, PerPrefix, dot, exact_length, ratio
 from workbench.baselines.record import Baseline
-from workbench.errors import must, refuse_faults
 
 _ARMIJO = 1e-4
 
@@ -25,12 +24,7 @@ def solve(
         line_search: Whether a step has the first of the lengths 1, 1/2, 1/4, ... that lowers the loss by 1e-4 of what
             the slope promises, or the best length. With the best length the iterates are those of conjugate gradient
             but for rounding. What Fu et al. used is not known; their BFGS is slower than conjugate gradient.
-
-    Raises:
-        InputError: If the line search is unknown.
     """
-    known = line_search in ("backtracking", "exact")
-    refuse_faults([must("line_search", "be 'backtracking' or 'exact'", line_search, known)])
     lengths = _backtracked if line_search == "backtracking" else exact_length
     values, gradient = prefixes.eigenvalues, -prefixes.moment_in_basis
     enough = dot(gradient, gradient).detach() * CONVERGED**2

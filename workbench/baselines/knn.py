@@ -30,12 +30,11 @@ def respond(
         power: 1 as scikit-learn and the code of Akyurek et al. have it (with 5 neighbours), 2 as their text (with 3).
 
     Raises:
-        InputError: If a number is out of range or the weighting unknown.
+        InputError: If a number is out of range.
     """
     refuse_faults(
         [
             must("n_neighbors", "be a whole number of at least 1", n_neighbors, is_count(n_neighbors)),
-            must("weighting", "be 'uniform' or 'distance'", weighting, weighting in ("uniform", "distance")),
             must("power", "be greater than 0", power, is_finite(power, above=0)),
         ]
     )

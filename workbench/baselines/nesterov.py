@@ -44,7 +44,6 @@ def gain(
     within = momentum is None or (is_finite(momentum, at_least=0) and momentum < 1)
     refuse_faults(
         [
-            must("kind", "be 'fista' or 'constant'", kind, kind in ("fista", "constant")),
             must("momentum", "be at least 0 and less than 1", momentum, within),
             must("momentum", "be left out for kind 'fista'", momentum, kind != "fista" or momentum is None),
         ]

@@ -35,15 +35,9 @@ def gain(
         start: Whether M_0 = a S_i or a I.
 
     Raises:
-        InputError: If ``alpha`` is not greater than 0, or a choice is unknown.
+        InputError: If ``alpha`` is not greater than 0.
     """
-    refuse_faults(
-        [
-            must("alpha", "be greater than 0", alpha, is_finite(alpha, above=0)),
-            must("norm", "be 'spectral', 'frobenius' or 'none'", norm, norm in ("spectral", "frobenius", "none")),
-            must("start", "be 'gram' or 'identity'", start, start in ("gram", "identity")),
-        ]
-    )
+    refuse_faults([must("alpha", "be greater than 0", alpha, is_finite(alpha, above=0))])
     values = prefixes.eigenvalues
     powers = values**2 if start == "gram" else values
     distance = powers * (alpha / _norm(powers, norm))[..., None]

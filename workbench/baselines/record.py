@@ -75,12 +75,12 @@ class Baseline:
     @property
     def options(self) -> dict[str, object]:
         """Names and defaults of the algorithm's own options; those of `required` have none."""
-        return {p.name: None if p.default is p.empty else p.default for p in self._own()}
+        return {p.name: None if p.default is p.empty else p.default for p in self.parameters}
 
     @property
     def required(self) -> tuple[str, ...]:
         """Options that must be given."""
-        return tuple(p.name for p in self._own() if p.default is p.empty)
+        return tuple(p.name for p in self.parameters if p.default is p.empty)
 
     def weights(self, prefixes: Prefixes, steps: Steps = None, **options: Any) -> Weights:
         """The weight vectors after each step; a single one without steps.
@@ -105,7 +105,9 @@ class Baseline:
             self.gain(prefixes, steps, **options) * prefixes.moment_in_basis, prefixes.in_basis(queries)
         )
 
-    def _own(self) -> list[inspect.Parameter]:
+    @property
+    def parameters(self) -> list[inspect.Parameter]:
+        """The algorithm's own options, as its signature has them."""
         function = self.gain or self.solve or self.respond
         assert function is not None
         return [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]

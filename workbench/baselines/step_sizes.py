@@ -46,12 +46,7 @@ def listed(prefixes: Prefixes, name: str, sizes: Sequence[float], n_steps: int, 
 
 
 def divisor(prefixes: Prefixes, gradient: str) -> Float[Tensor, " context"]:
-    """What turns a step size for the mean loss into one for the summed loss: the number of examples.
-
-    Raises:
-        InputError: If ``gradient`` is neither "sum" nor "mean".
-    """
-    refuse_faults([must("gradient", "be 'sum' or 'mean'", gradient, gradient in ("sum", "mean"))])
+    """What turns a step size for the mean loss into one for the summed loss: the number of examples."""
     counts = prefixes.counts.clamp(min=1)
     return counts if gradient == "mean" else torch.ones_like(counts)
 
