@@ -87,11 +87,18 @@ def test_a_model_without_norm_has_one_reading():
     assert found.conventions["newton"] == {"alpha": 1.0, "norm": "spectral"}
 
 
-def test_a_model_without_causal_mask_is_refused():
-    task = LinearRegression(d_input=2, n_context=3)
-    config = TransformerConfig(n_layers=1, d_model=8, n_heads=2, causal=False).shaped(task.model_shape())
-    with pytest.raises(InputError, match="agreement needs a causal model"):
-        study(Transformer(config), Transformer(config), task, SMALL)
+@pytest.mark.parametrize("layout", ["interleaved", "pairs"])
+def test_a_model_without_causal_mask_is_studied_prefix_by_prefix(layout):
+    task, told = LinearRegression(d_input=2, n_context=3), []
+    config = TransformerConfig(n_layers=1, d_model=8, n_heads=2, causal=False, layout=layout, norm="none")
+    model = Transformer(config.shaped(task.model_shape()))
+    found = study(model, model, task, SMALL, told.append)
+    batch = task.prompts(SMALL.seed, "agreement", 0, SMALL.n_prompts)
+    alone = torch.stack([model.predict(batch.prefix(n + 1))[:, -1] for n in range(3)], 1)
+    own = (alone - batch.ys).square().mean(0) / task.d_input
+    torch.testing.assert_close(torch.tensor(found.model_error), own, rtol=1e-5, atol=1e-6)
+    assert found.raw.layers[-1].error <= 1.05 * own[1:].mean()
+    assert any("every prefix alone" in stage for stage in told)
 
 
 def test_labels_that_are_vectors_are_refused(monkeypatch):
