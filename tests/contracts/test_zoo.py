@@ -1,12 +1,15 @@
 """Every model that comes with the package: whole, small, and as good as its card says."""
 
 import importlib.resources
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import workbench
 from workbench import zoo
+from workbench.cli import main
 from workbench.opened import Run
 from workbench.tasks import TASKS
 from workbench.training.config import run_config_from_data
@@ -40,6 +43,22 @@ def test_a_card_says_enough(name: str):
     assert card.notes
     assert {"loss", "least_squares_loss", "n_prompts", "checkpoint", "moved_by_float16"} <= card.measured.keys()
     assert card.bytes <= MOST_BYTES
+
+
+def test_programs_are_told_of_every_model(capsys: pytest.CaptureFixture[str]):
+    assert main(["zoo", "list", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "mesascope/zoo/1"
+    assert [model["name"] for model in document["models"]] == zoo.names()
+    for model in document["models"]:
+        assert {"name", "task", "n_params", "bytes", "sha256", "recipe", "measured"} <= model.keys()
+
+
+def test_a_name_is_accepted_wherever_a_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    name = zoo.names()[0]
+    assert workbench.open_run(name).folder.path == Path("runs") / name
+    assert workbench.open_run(f"runs/{name}").model()
 
 
 def test_all_models_together_are_small():

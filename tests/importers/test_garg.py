@@ -21,6 +21,7 @@ from workbench.analyses import agree
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.files import read_json
+from workbench.importers import garg
 from workbench.importers.garg import Imported, import_garg
 from workbench.importers.garg_config import CONFIG, read_config
 from workbench.opened import open_run
@@ -525,6 +526,24 @@ def test_a_bit_that_flipped_on_the_way_is_told(theirs: GargFolder, part: float):
     path.write_bytes(content)
     torch.load(path, weights_only=True)  # the control: torch does not notice
     refused(theirs, r"state.pt must match its own checksums; .*data/\d+ in it was damaged. Copy it anew")
+
+
+def test_a_file_beyond_any_model_is_refused(theirs: GargFolder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(garg, "_LARGEST_FILE", (theirs.path / "state.pt").stat().st_size - 1)
+    refused(theirs, r"state.pt must have at most \d+ bytes; it has more")
+
+
+def test_a_file_that_changes_meanwhile_is_told(theirs: GargFolder, monkeypatch: pytest.MonkeyPatch):
+    theirs.write_extra(100, seed=1)
+    plain, seen = garg.read_bytes, []
+
+    def writing(path: Path, at_most: int) -> bytes:
+        content = plain(path, at_most)
+        seen.append(path.name)
+        return content + bytes(seen.count("model_100.pt") > 1)
+
+    monkeypatch.setattr(garg, "read_bytes", writing)
+    refused(theirs, r"model_100.pt must not change while it is read")
 
 
 def test_a_place_that_is_taken_is_left_alone(theirs: GargFolder):

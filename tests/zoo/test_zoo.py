@@ -13,7 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dashboards.state import PageState
 from dashboards.store import RunStore
+from dashboards.views.agreement import complete
+from dashboards.views.runs import show_curve, show_run
 from tests.helpers import tiny_config, tiny_run
 from workbench import zoo
 from workbench.agreement.config import AgreementConfig
@@ -242,6 +245,15 @@ def test_the_app_opens_a_model_by_its_name(shelved: Path, tmp_path: Path):
     for name in ("smal", "../small", "small\0", ""):
         with pytest.raises(InputError):
             store.folder(name)
+
+
+def test_pages_show_a_model_that_the_address_names(shelved: Path, tmp_path: Path):
+    store = RunStore(tmp_path / "runs")
+    _, title, told = show_run(store, "?run=small", None)
+    assert "small" in str(title)
+    assert "Linear regression" in str(told)
+    assert show_curve(store, "?run=small", None, "light") is not None
+    assert complete(store, PageState.of("?run=small")).checkpoint == 12
 
 
 # Damage
