@@ -9,6 +9,7 @@ import torch
 from tests.agreement.constructed import one_step_model
 from tests.contracts.test_models import build
 from workbench.agreement.forgetting import forgetting_curve, said_of_examples
+from workbench.agreement.forgetting_curves import measure_forgetting
 from workbench.agreement.measured import Algorithm, LayerMeasures, MeasureConfig
 from workbench.agreement.measures import MEASURES
 from workbench.agreement.measuring import measure_layers
@@ -159,3 +160,24 @@ def test_what_is_said_of_many_prompts_is_what_the_model_predicts():
     xs, ys = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((700, 3, 2), (700, 3)))
     batch = RegressionBatch(xs, ys)
     torch.testing.assert_close(said_of_all(LayerReader(model), batch)[0], model.predict(batch), rtol=0, atol=1e-12)
+
+
+def test_forgetting_curves_of_a_model_are_those_of_the_algorithm_it_was_typed_to_be():
+    model = one_step_model(D, N_CONTEXT)
+    algorithms = [Algorithm("averaging"), Algorithm("adaptive_online_gd"), Algorithm("gd", 400)]
+    found = measure_forgetting(model, TASK, read_outs(), algorithms, SMALL)
+    assert (found.n, found.n_prompts, list(found.rows)) == (D, 8, ["0", "1", "output"])
+    averaging, online, converged = found.of_algorithms
+    for name in ("1", "output"):
+        assert found.rows[name].error == pytest.approx(averaging.error, abs=1e-5)
+        assert found.rows[name].fresh == pytest.approx(averaging.fresh, abs=1e-5)
+    assert online.error[0] < 1e-12 < online.error[-1]
+    assert converged.error[0] < 0.1 * averaging.error[0]
+    assert all(low <= error <= high for low, error, high in zip(averaging.low, averaging.error, averaging.high))
+    assert measure_forgetting(model, TASK, None, algorithms, SMALL, n=5).n == 5
+    json.dumps(no_nan(to_data(found)))
+
+
+def test_a_model_that_says_vectors_is_refused():
+    with pytest.raises(InputError, match="output must be one number to compare with algorithms; got 'vector'"):
+        LayerReader(build({"output": "vector"}))

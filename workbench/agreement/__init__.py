@@ -6,6 +6,7 @@ from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.agreement.config import AgreementConfig
+    from workbench.agreement.forgetting_curves import measure_forgetting
     from workbench.agreement.layerwise import Study, study
     from workbench.agreement.measured import Algorithm, LayerMeasures, MeasureConfig
     from workbench.agreement.measures import MEASURES
@@ -22,6 +23,7 @@ __all__ = [
     "Study",
     "Trend",
     "fit_trend",
+    "measure_forgetting",
     "measure_layers",
     "sim_e",
     "sim_e_by_prompt",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazily(
         "LayerMeasures": "workbench.agreement.measured",
         "MEASURES": "workbench.agreement.measures",
         "MeasureConfig": "workbench.agreement.measured",
+        "measure_forgetting": "workbench.agreement.forgetting_curves",
         "measure_layers": "workbench.agreement.measuring",
         "Study": "workbench.agreement.layerwise",
         "study": "workbench.agreement.layerwise",

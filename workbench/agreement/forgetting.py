@@ -36,7 +36,14 @@ def forgetting_curve(
     Source:
         Fu et al. 2024, arXiv:2310.17086: E (A(x_i | n pairs) - y_i)^2, with n = d = 20.
     """
-    return ((said.double() - ys.double()).square().mean(-2) / d_input).flip(-1)
+    return squared_errors_by_gap(said, ys, d_input).mean(-2)
+
+
+def squared_errors_by_gap(
+    said: Float[Tensor, "*lead batch example"], ys: Float[Tensor, "batch example"], d_input: int
+) -> Float[Tensor, "*lead batch gap"]:
+    """The same, prompt by prompt."""
+    return ((said.double() - ys.double()).square() / d_input).flip(-1)
 
 
 @torch.no_grad()

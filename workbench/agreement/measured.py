@@ -134,3 +134,39 @@ class LayerMeasures:
     n_prompts: Mapping[str, int]
     n_query: int
     config: MeasureConfig
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Forgetting of one predictor: mean squared errors over d, all after the same n examples.
+
+    Attributes:
+        error: At the x of each example, by gap: the newest first.
+        low: Lower ends of 95% bootstrap intervals over prompts.
+        high: Upper ends.
+        fresh: At a new x.
+    """
+
+    error: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    fresh: float
+
+
+@dataclass(frozen=True)
+class ForgettingCurves:
+    """How well rows and algorithms answer for examples again, by how long ago those were given.
+
+    Attributes:
+        n: Examples given.
+        n_prompts: Prompts.
+        rows: Curve of each layer, by number, and of ``output``.
+        algorithms: What rows are compared with.
+        of_algorithms: Curve of each of them.
+    """
+
+    n: int
+    n_prompts: int
+    rows: Mapping[str, Curve]
+    algorithms: tuple[Algorithm, ...]
+    of_algorithms: tuple[Curve, ...]

@@ -11,7 +11,13 @@ from torch import Tensor
 from workbench import baselines
 from workbench.agreement.induced import Induced, induced_weights, local_weights, prompts_with_queries
 from workbench.agreement.influence import model_influence
-from workbench.agreement.measured import Algorithm, LayerMeasures, Linearity, MeasureConfig, MeasureTable
+from workbench.agreement.measured import (
+    Algorithm,
+    LayerMeasures,
+    Linearity,
+    MeasureConfig,
+    MeasureTable,
+)
 from workbench.agreement.measures import MEASURES, NEEDS, Measure, Needs, Scene
 from workbench.agreement.read_outs import ReadOuts
 from workbench.agreement.readers import LayerReader, said_of_all
@@ -59,7 +65,7 @@ def measure_layers(
         InputError: If a name or option is unknown, the task has no (x, y) examples, or its prompts no such positions.
     """
     config = config or MeasureConfig()
-    _check(algorithms)
+    check_algorithms(algorithms)
     wanted = [find(MEASURES, name, "measure") for name in measures]
     batch, queries = prompts_with_queries(task, config.seed, "measures", config.n_prompts, config.n_query)
     n_context, d = batch.xs.shape[1:]
@@ -97,7 +103,12 @@ def measure_layers(
     )
 
 
-def _check(algorithms: Sequence[Algorithm]) -> None:
+def check_algorithms(algorithms: Sequence[Algorithm]) -> None:
+    """Refuse what is no algorithm with its step.
+
+    Raises:
+        InputError: If there is none, a name is unknown, or a step is missing or out of place.
+    """
     if not algorithms:
         raise InputError("algorithms must hold at least one; got none.")
     refuse_faults(
@@ -114,22 +125,17 @@ def _check(algorithms: Sequence[Algorithm]) -> None:
 
 def _induced(read: LayerReader, batch: RegressionBatch, queries: Tensor) -> Induced:
     weight = read.model.unembed.weight
-    return induced_weights(read, _for(read, batch), queries.to(weight.device, weight.dtype))
+    return induced_weights(read, read.suited(batch), queries.to(weight.device, weight.dtype))
 
 
 def _of_rows(need: Needs, read: LayerReader, batch: RegressionBatch) -> Float[Tensor, "row batch context *coordinate"]:
     """What a measure needs of every layer and the output."""
-    own = _for(read, batch)
+    own = read.suited(batch)
     if need == "predictions":
         return said_of_all(read, own)
     if need == "influence":
         return model_influence(read, own)
     return local_weights(read, own, own.xs[:, :, None])[..., 0, :].cpu()
-
-
-def _for(read: LayerReader, batch: RegressionBatch) -> RegressionBatch:
-    weight = read.model.unembed.weight
-    return batch.to(weight.device, weight.dtype)
 
 
 def _of_algorithms(

@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.agreement.read_outs import ReadOuts
 from workbench.asking import streams_of
 from workbench.batch import RegressionBatch
+from workbench.errors import must, refuse_faults
 from workbench.models.transformer import Transformer
 
 _TOKENS = 2048
@@ -24,11 +25,19 @@ class LayerReader:
         model: Whose streams are read.
         read_outs: Fitted read-outs of all layers; None for the output alone, which needs none.
         final_norm: Whether the read-outs read the streams through the model's final norm.
+
+    Raises:
+        InputError: If the model says vectors or logits.
     """
 
     model: Transformer
     read_outs: ReadOuts | None = None
     final_norm: bool = False
+
+    def __post_init__(self) -> None:
+        output = self.model.output
+        says_one = isinstance(output.width, int)  # alone, or beside its variance
+        refuse_faults([must("output", "be one number to compare with algorithms", output.name, says_one)])
 
     def __call__(self, streams: Float[Tensor, "layer *place d_model"]) -> Float[Tensor, "row *place"]:
         """The numbers, float64; differentiable."""
@@ -41,6 +50,11 @@ class LayerReader:
         read = einsum(seen.double(), weights[:, :-1], "layer ... d_model, layer d_model -> layer ...")
         intercepts = weights[:, -1].reshape(-1, *[1] * (read.ndim - 1))
         return torch.cat([read + intercepts, output])
+
+    def suited(self, batch: RegressionBatch) -> RegressionBatch:
+        """The batch in the model's type and on its device."""
+        weight = self.model.unembed.weight
+        return batch.to(weight.device, weight.dtype)
 
     @property
     def names(self) -> tuple[str, ...]:
