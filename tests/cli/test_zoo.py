@@ -1,23 +1,31 @@
 """``mesascope zoo``, and names of the zoo where other commands want a run."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
 from workbench.files import read_json
+from workbench.runs import RunFolder
 from workbench.zoo import read_card, shelf
 from workbench.zoo.adding import add
 
 QUICK = ["--settings.n-fit", 64, "--settings.n-prompts", 8, "--settings.n-resamples", 10]
 
 
-@pytest.fixture
-def shelved(finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package's shelf, replaced by one that holds the model ``small``."""
-    place = tmp_path / "shelf"
+@pytest.fixture(scope="module")
+def _made(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("zoo") / "shelf"
     add(finished, "small", "For tests.", shelf=place)
+    return place
+
+
+@pytest.fixture
+def shelved(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's shelf, replaced by one of the test's own that holds the model ``small``."""
+    place = Path(shutil.copytree(_made, tmp_path / "shelf"))
     monkeypatch.setattr(shelf, "SHELF", place)
     return place
 

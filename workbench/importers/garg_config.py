@@ -102,9 +102,10 @@ class Training:
     def __post_init__(self) -> None:
         counts = {"batch_size": 2**53, "train_steps": 10**9}
         sizes = {name: getattr(self, name) for name in counts}
+        is_known = self.data == "gaussian"
         refuse_faults(
             [
-                must("training.data", "be gaussian, the only law that can be imported", self.data, is_gaussian(self)),
+                must("training.data", "be gaussian, the only law that can be imported", self.data, is_known),
                 *(
                     must(f"training.{name}", f"be from 1 to {limit}", sizes[name], is_count(sizes[name], 1, limit))
                     for name, limit in counts.items()
@@ -114,11 +115,6 @@ class Training:
                 ),
             ]
         )
-
-
-def is_gaussian(training: Training) -> bool:
-    """Whether inputs are standard normal."""
-    return training.data == "gaussian"
 
 
 @dataclass(frozen=True)
