@@ -188,6 +188,11 @@ def test_least_squares_keeps_its_digits_where_the_gram_matrix_loses_them():
     torch.testing.assert_close(baselines.weights("ols", xs, ys)[:, 11], w, rtol=1e-7, atol=1e-7)
 
 
+def test_whole_numbers_do_for_floats(prompts):
+    whole = baselines.predict("gd", *prompts, steps=[3], relative_step_size=1, schedule=None)
+    assert torch.equal(whole, baselines.predict("gd", *prompts, steps=[3]))
+
+
 def precondition(prompts, matrix):
     return baselines.predict("preconditioned_gd", *prompts, steps=[1], preconditioner=matrix)
 
