@@ -1,0 +1,202 @@
+"""Every construction is the algorithm that it says it is, at every prefix and after every layer."""
+
+import pytest
+import torch
+
+from workbench import baselines
+from workbench.activations import query_streams
+from workbench.baselines import BASELINES
+from workbench.errors import InputError
+from workbench.models.constructions import CONSTRUCTIONS
+from workbench.tasks import LinearRegression
+
+SHAPES = [(1, 2), (3, 7), (5, 16), (8, 5)]
+TOLERANCE = 1e-10  # what was asked for; measured are some 1e-15
+
+
+def matrix(d):
+    half = torch.randn(d, d, generator=torch.Generator().manual_seed(d), dtype=torch.float64)
+    return half @ half.mT / d
+
+
+def settings(d):
+    """For each construction, settings to build it with: several of most."""
+    return {
+        "gd": [
+            {"n_layers": 4, "step_size": 0.3 / d},
+            {"n_layers": 3, "step_size": [0.7 / d, 0.05, 0.2 / d]},
+            {"n_layers": 1, "step_size": 2.0},
+        ],
+        "gd_plus_plus": [
+            {"n_layers": 4, "step_size": 0.3 / d, "gamma": 0.1 / d},
+            {"n_layers": 3, "step_size": [0.2 / d, 0.5 / d, 1.0 / d], "gamma": [0.0, 0.15 / d, 0.4 / d]},
+        ],
+        "preconditioned_gd": [
+            {"n_layers": 4, "preconditioner": matrix(d), "step_size": 0.2 / d},
+            {"n_layers": 1, "preconditioner": matrix(d), "step_size": 1.0},
+        ],
+        "softmax_kernel": [{"n_layers": 1, "scale": 0.1}, {"n_layers": 1, "scale": 2.0}],
+        "debiased_gd": [{"n_layers": 1, "step_size": 0.5}],
+        "gd_from_copies": [{"n_layers": 2, "step_size": 0.3 / d}, {"n_layers": 2, "step_size": 1.5}],
+    }
+
+
+ALL = [(name, which, *shape) for shape in SHAPES for name, of in settings(1).items() for which in range(len(of))]
+EXACT = [case for case in ALL if CONSTRUCTIONS[case[0]].algorithm is not None]
+each_exact = pytest.mark.parametrize(("name", "which", "d", "n"), EXACT)
+
+
+def prompts(d, n, n_batch=16):
+    batch = LinearRegression(d_input=d, n_context=n, noise_std=0.1).prompts(0, "constructions", 0, n_batch)
+    return batch.to(dtype=torch.float64)
+
+
+def built(name, which, d, n):
+    own = settings(d)[name][which]
+    return CONSTRUCTIONS[name].build(d, n, **own), own
+
+
+def expected(construction, own, batch):
+    """What the reference algorithm says after every layer, the embedding first."""
+    options = construction.options(own["n_layers"], **{k: own[k] for k in own if k != "n_layers"})
+    if not construction.iterative:
+        said = baselines.predict(construction.algorithm, batch.xs, batch.ys, **options)
+        return torch.stack([torch.zeros_like(said), said])
+    steps = [construction.steps(layer) for layer in range(own["n_layers"] + 1)]
+    return baselines.predict(construction.algorithm, batch.xs, batch.ys, steps=steps, **options)
+
+
+def test_every_construction_is_tested_and_names_a_reference_algorithm():
+    assert settings(1).keys() == CONSTRUCTIONS.keys()
+    for construction in CONSTRUCTIONS.values():
+        assert construction.algorithm is None or construction.algorithm in BASELINES
+        assert (construction.algorithm is None) == bool(construction.error)
+        if construction.algorithm is not None:
+            assert construction.iterative == BASELINES[construction.algorithm].iterative
+
+
+@each_exact
+def test_predictions_are_those_of_the_algorithm_at_every_prefix(name, which, d, n):
+    (model, own), batch = built(name, which, d, n), prompts(d, n)
+    last = expected(CONSTRUCTIONS[name], own, batch)[-1]
+    assert (model.predict(batch) - last).abs().max() < TOLERANCE * (1 + last.abs().max())
+
+
+@each_exact
+def test_layer_l_holds_l_steps_exactly(name, which, d, n):
+    (model, own), batch = built(name, which, d, n), prompts(d, n)
+    held = -query_streams(model, batch)[..., d]
+    steps = expected(CONSTRUCTIONS[name], own, batch)
+    assert held.shape == steps.shape
+    assert (held - steps).abs().max() < TOLERANCE * (1 + steps.abs().max())
+    taken = (steps[1:] - steps[:-1]).flatten(1).norm(dim=1)[CONSTRUCTIONS[name].idle_layers :]
+    assert (taken > 0.01).all()
+
+
+@pytest.mark.parametrize("name", CONSTRUCTIONS)
+def test_in_float32_a_construction_errs_by_rounding(name):
+    (model, _), batch = built(name, 0, 3, 7), prompts(3, 7)
+    exact = model.predict(batch)
+    rounded = model.float().predict(batch.to(dtype=torch.float32))
+    torch.testing.assert_close(rounded.double(), exact, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", CONSTRUCTIONS)
+def test_hooks_fire_and_change_what_is_said(name):
+    (model, _), batch = built(name, 0, 3, 7), prompts(3, 7)
+    said = model(model.encode(batch))
+    output, cache = model.run_with_cache(model.encode(batch))
+    torch.testing.assert_close(output, said, rtol=1e-12, atol=1e-12)
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.config.n_layers)]
+    assert all(cache[name].abs().max() > 0 for name in names)
+    without = model.run_with_hooks(model.encode(batch), fwd_hooks=[(names[-1], lambda pattern, hook: 0 * pattern)])
+    assert not torch.allclose(without, said)
+
+
+def test_a_layer_of_gd_knocked_out_is_a_step_of_size_0():
+    etas = [0.3, 0.1, 0.2]
+    model, batch = CONSTRUCTIONS["gd"].build(2, 6, 3, step_size=etas), prompts(2, 6)
+    hook = ("blocks.1.attn.hook_pattern", lambda pattern, hook: torch.zeros_like(pattern))
+    with model.hooks(fwd_hooks=[hook]):
+        knocked_out = model.predict(batch)
+    options = {"schedule": [0.3, 0.0, 0.2], "gradient": "mean"}
+    (said,) = baselines.predict("gd", batch.xs, batch.ys, steps=[3], **options)
+    torch.testing.assert_close(knocked_out, said, rtol=1e-12, atol=1e-12)
+
+
+def test_the_pattern_of_gd_is_the_gram_matrix_over_the_examples_and_their_tokens_hold_residuals():
+    eta, batch = 0.2, prompts(3, 6)
+    model = CONSTRUCTIONS["gd"].build(3, 6, 2, step_size=eta)
+    _, cache = model.run_with_cache(model.encode(batch))
+    examples, labels = batch.xs[:, :5], batch.ys[:, :5]
+    gram = batch.xs @ examples.mT / 5
+    pattern = cache["blocks.1.attn.hook_pattern"][:, 0]
+    torch.testing.assert_close(pattern[..., :5], gram, rtol=1e-12, atol=1e-12)
+    assert (pattern[..., 5] == 0).all()
+    w = eta * (examples * labels[..., None]).mean(1)
+    residuals = labels - (examples * w[:, None]).sum(-1)
+    torch.testing.assert_close(cache["blocks.0.hook_resid_post"][:, :5, 3], residuals, rtol=1e-12, atol=1e-12)
+
+
+def test_inputs_shrink_under_gd_plus_plus_and_stay_under_gd():
+    batch = prompts(3, 6)
+    shrinking = CONSTRUCTIONS["gd_plus_plus"].build(3, 6, 1, step_size=0.1, gamma=0.05)
+    staying = CONSTRUCTIONS["gd"].build(3, 6, 1, step_size=0.1)
+    examples = batch.xs[:, :5]
+    moment = examples.mT @ examples / 5
+    smaller = query_streams(shrinking, batch)[1, :, -1, :3]
+    torch.testing.assert_close(smaller, batch.xs[:, -1] - 0.05 * (moment @ batch.xs[:, -1, :, None])[..., 0])
+    assert torch.equal(query_streams(staying, batch)[1, :, -1, :3], batch.xs[:, -1])
+
+
+def test_the_copying_head_attends_to_the_token_before_alone():
+    model, batch = CONSTRUCTIONS["gd_from_copies"].build(2, 4, step_size=0.1), prompts(2, 4)
+    _, cache = model.run_with_cache(model.encode(batch))
+    copying = cache["blocks.0.attn.hook_pattern"][:, 0]
+    to_previous = torch.diag(torch.ones(7, dtype=torch.float64), -1)
+    assert torch.equal(copying, to_previous.expand_as(copying))
+    holds_examples = cache["blocks.0.hook_resid_post"][:, 1::2, 2 + 1 + 8 : 2 + 1 + 8 + 2]
+    torch.testing.assert_close(holds_examples, batch.xs)
+
+
+def test_two_softmax_heads_near_debiased_gd_by_the_fourth_cumulant_that_is_stated():
+    d, n, eta = 3, 9, 0.6
+    batch = prompts(d, n, 32)
+    examples, labels, query = batch.xs[:, :-1], batch.ys[:, :-1], batch.xs[:, -1]
+    s = (examples * query[:, None]).sum(-1)
+    s, y = s - s.mean(1, keepdim=True), labels - labels.mean(1, keepdim=True)
+    step = eta * (y * s).mean(1)
+    cumulant = (y * s**3).mean(1) - 3 * (y * s).mean(1) * s.square().mean(1)
+    errors = {}
+    for scale in (0.02, 0.01):
+        model = CONSTRUCTIONS["debiased_gd"].build(d, n, step_size=eta, scale=scale)
+        errors[scale] = model.predict(batch)[:, -1] - step
+    stated = eta * 0.01**2 / 6 * cumulant
+    torch.testing.assert_close(errors[0.01], stated, rtol=0.02, atol=float(stated.abs().max()) * 0.01)
+    assert 3.9 < errors[0.02].norm() / errors[0.01].norm() < 4.1
+    assert errors[0.01].abs().max() < 1e-3 * step.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "message"),
+    [
+        ("gd", {"n_layers": 2, "step_size": [0.1]}, "step_size must hold one for each of 2 layers"),
+        ("gd", {"n_layers": 1, "step_size": float("nan")}, "step_size must be a finite number or a list of them"),
+        ("gd", {"n_layers": 0, "step_size": 0.1}, "n_layers must be a whole number of at least 1; got 0"),
+        ("gd_plus_plus", {"n_layers": 2, "step_size": 0.1, "gamma": [0.1] * 3}, "gamma must hold one for each of 2"),
+        ("preconditioned_gd", {"n_layers": 1, "preconditioner": torch.eye(3), "step_size": 0.1}, r"be \[2 2\]"),
+        (
+            "preconditioned_gd",
+            {"n_layers": 1, "preconditioner": torch.ones(2, 2).triu(), "step_size": 0.1},
+            "preconditioner must be symmetric and finite",
+        ),
+        ("softmax_kernel", {"scale": 0.0}, "scale must be greater than 0"),
+        ("softmax_kernel", {"n_layers": 2, "scale": 1.0}, "n_layers must be 1"),
+        ("debiased_gd", {"n_layers": 2, "step_size": 0.1}, "n_layers must be 1"),
+        ("debiased_gd", {"step_size": 0.1, "scale": -1.0}, "scale must be greater than 0"),
+        ("gd_from_copies", {"n_layers": 3, "step_size": 0.1}, "n_layers must be 2"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(name, own, message):
+    with pytest.raises(InputError, match=message):
+        CONSTRUCTIONS[name].build(2, 4, **own)

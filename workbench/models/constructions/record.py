@@ -1,0 +1,41 @@
+"""What a construction is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.models.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Construction:
+    """A transformer whose weights are written down so that its layers run a known algorithm.
+
+    Attributes:
+        name: Registry name.
+        label: Name for people.
+        source: Who wrote it down first.
+        build: From ``d_input``, ``n_context``, ``n_layers`` and the construction's own keyword settings to the
+            model, in float64. In all of them the prediction is minus the label's coordinate of the stream.
+        algorithm: The reference algorithm whose prediction each layer holds, or None if there is none.
+        options: From ``n_layers`` and the same settings to that algorithm's options.
+        idle_layers: Layers before the first step: layer l holds l - ``idle_layers`` steps, never fewer than none.
+        n_layers: The only number of layers that it works with; None if any.
+        iterative: Whether the algorithm takes steps. One that does not is run by the last layer.
+        error: How far it is from exact, "" if it errs by rounding alone.
+    """
+
+    name: str
+    label: str
+    source: str
+    build: Callable[..., Transformer]
+    algorithm: str | None
+    options: Callable[..., dict[str, Any]]
+    idle_layers: int = 0
+    n_layers: int | None = None
+    iterative: bool = True
+    error: str = ""
+
+    def steps(self, layer: int) -> int:
+        """Steps that the stream after block ``layer`` holds; layer 0 is the embedding."""
+        return max(0, layer - self.idle_layers)
