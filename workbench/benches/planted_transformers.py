@@ -1,0 +1,156 @@
+"""Layer predictions with a known answer that went through a real transformer and real read-outs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import baselines
+from workbench.activations import query_streams
+from workbench.agreement.read_outs import NormalEquations, fit
+from workbench.baselines import Prefixes
+from workbench.batch import RegressionBatch
+from workbench.models import Transformer, TransformerConfig
+from workbench.models.constructions import CONSTRUCTIONS
+from workbench.tasks.linear_regression import LinearRegression
+
+N_FIT = 256
+"""Prompts that read-outs are fitted on; a quarter of them chooses the ridge strength."""
+ON_THE_WAY = 3
+"""Layers of a construction, at least, that are neither at the start nor at least squares."""
+_MOVING = (0.05, 0.95)
+_MOST = 0.995
+_TRIES = 200
+
+T = TypeVar("T")
+Layers = Float[Tensor, "layer batch context"]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A transformer read out layer by layer.
+
+    Attributes:
+        kind: What it is, for people.
+        truth: The algorithm that its layers run, a name from ``BASELINES``; None if they run none.
+        layers: What each layer predicts of the prompts, the embedding first, float64. Position 0 has no examples.
+    """
+
+    kind: str
+    truth: str | None
+    layers: Layers
+
+
+def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
+    """A transformer whose weights are written down, 3 to 6 steps of gradient descent or GD++, read out on ``batch``.
+
+    Its step sizes are random, another in every layer for half of them, stable on all but a few of the prefixes
+    of these prompts, and such that at least ``ON_THE_WAY`` layers stand between start and least squares.
+
+    Args:
+        task: The law of the prompts; read-outs are fitted on others of it.
+        batch: The prompts.
+        seed: Of everything random, the prompts of the read-outs included.
+
+    Raises:
+        ValueError: If no step sizes are found.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    prefixes = Prefixes.of(batch.xs, batch.ys)
+    for _ in range(_TRIES):
+        name, n_layers = _one_of(["gd", "gd_plus_plus"], dice), _whole(3, 6, dice)
+        own = _sizes(name, prefixes, n_layers, dice)
+        if _on_the_way(name, prefixes, n_layers, own) >= ON_THE_WAY:
+            break
+    else:
+        raise ValueError(
+            f"step sizes must leave {ON_THE_WAY} layers on the way; none of {_TRIES} did. Change the task."
+        )
+    model = CONSTRUCTIONS[name].build(task.d_input, task.n_context, n_layers, **own)
+    told = "; ".join(f"{key} {', '.join(f'{size:.3g}' for size in sizes)}" for key, sizes in own.items())
+    return Read(f"{name} by hand, {n_layers} layers, {told}", name, _read(model, task, batch, seed))
+
+
+def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
+    """A causal transformer of some architecture with its random first weights, read out on ``batch``.
+
+    Args:
+        task: The law of the prompts; read-outs are fitted on others of it.
+        batch: The prompts.
+        seed: Of everything random, the prompts of the read-outs included.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    config = TransformerConfig(
+        n_layers=_whole(2, 6, dice),
+        d_model=_one_of([16, 32, 64], dice),
+        n_heads=_one_of([1, 2, 4], dice),
+        attention=_one_of(["softmax", "softmax", "linear", "relu"], dice),
+        mlp=_one_of(["none", "gelu", "relu", "swiglu"], dice),
+        norm=_one_of(["none", "layer_norm", "rms_norm"], dice),
+        positions=_one_of(["none", "learned", "rotary"], dice),
+        layout=_one_of(["interleaved", "pairs"], dice),
+    )
+    if config.norm == "none" and config.attention != "softmax":
+        config = replace(config, n_layers=2)  # each layer cubes the stream: what it holds soon overflows
+    model = Transformer(replace(config, d_input=task.d_input, n_context=task.n_context), dice)
+    normed = config.norm != "none" and _one_of([False, True], dice)
+    parts = [config.attention, config.mlp, config.norm, config.positions, config.layout]
+    kind = f"untrained, {config.n_layers} layers of width {config.d_model}, {', '.join(parts)}"
+    return Read(kind + (", read after the final norm" if normed else ""), None, _read(model, task, batch, seed, normed))
+
+
+@torch.no_grad()
+def _read(
+    model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False
+) -> Layers:
+    """What read-outs of every layer, fitted on other prompts, predict of these."""
+    dtype = model.unembed.weight.dtype
+
+    def streams(prompts: RegressionBatch) -> Tensor:
+        found = query_streams(model, prompts.to(dtype=dtype))
+        return model.ln_final(found) if normed else found
+
+    fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
+    assert isinstance(fitting, RegressionBatch)
+    split = 3 * N_FIT // 4
+    parts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT))
+    train, validation = (NormalEquations.of(streams(part), part.ys) for part in parts)
+    return fit(train, validation).predict(streams(batch))
+
+
+def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
+    """Sizes of each step, relative to the largest eigenvalue that most prefixes have left."""
+    left = prefixes.eigenvalues[:, 1:] / prefixes.counts[1:, None]
+    vary = _one_of([0.0, 1.0], dice)
+    size, shrink = _uniform(0.3, 1.5, dice), _uniform(0.1, 0.5, dice) if name == "gd_plus_plus" else 0.0
+    etas, gammas = [], []
+    for _ in range(n_layers):
+        largest = float(left.amax(-1).quantile(_MOST))
+        etas.append(min(1.6, size * _uniform(0.6, 1.6, dice) ** vary) / largest)
+        gammas.append(shrink * _uniform(0.7, 1.3, dice) ** vary / largest)
+        left = left * (1 - gammas[-1] * left) ** 2
+    return {"step_size": etas} | ({"gamma": gammas} if shrink else {})
+
+
+def _on_the_way(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> int:
+    """How many layers have predictions between the start, none, and least squares."""
+    options = CONSTRUCTIONS[name].options(n_layers, **own)
+    layers = baselines.predict(name, prefixes, steps=range(n_layers + 1), **options)
+    ends = baselines.predict("ols", prefixes)
+    done = 1 - (layers - ends).square().sum((1, 2)) / ends.square().sum()
+    return int(((done > _MOVING[0]) & (done < _MOVING[1])).sum())
+
+
+def _uniform(low: float, high: float, dice: torch.Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=dice).item()
+
+
+def _whole(low: int, high: int, dice: torch.Generator) -> int:
+    return int(torch.randint(low, high + 1, (), generator=dice))
+
+
+def _one_of(items: Sequence[T], dice: torch.Generator) -> T:
+    return items[_whole(0, len(items) - 1, dice)]
