@@ -17,7 +17,7 @@ from workbench.models import Transformer, TransformerConfig
 from workbench.models.constructions import CONSTRUCTIONS
 from workbench.tasks.linear_regression import LinearRegression
 
-N_FIT = 256
+N_FIT = 512
 """Prompts that read-outs are fitted on; a quarter of them chooses the ridge strength."""
 ON_THE_WAY = 3
 """Layers of a construction, at least, that are neither at the start nor at least squares."""
@@ -36,19 +36,22 @@ class Read:
     Attributes:
         kind: What it is, for people.
         truth: The algorithm that its layers run, a name from ``BASELINES``; None if they run none.
-        layers: What each layer predicts of the prompts, the embedding first, float64. Position 0 has no examples.
+        layers: What read-outs fitted to each layer predict of the prompts, the embedding first, float64. Position 0 has
+            no examples. A read-out scales what a layer holds, two- to tenfold where that is still far from the labels.
+        held: What the model's own read-out would predict after each layer, float64: the steps themselves.
     """
 
     kind: str
     truth: str | None
     layers: Layers
+    held: Layers
 
 
 def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
     """A transformer whose weights are written down, 3 to 6 steps of gradient descent or GD++, read out on ``batch``.
 
-    Its step sizes are random, another in every layer for half of them, stable on all but a few of the prefixes
-    of these prompts, and such that at least ``ON_THE_WAY`` layers stand between start and least squares.
+    Step sizes are random, another in every layer for half of them, stable on all but a few of the prefixes, and such
+    that at least ``ON_THE_WAY`` layers stand between start and least squares.
 
     Args:
         task: The law of the prompts; read-outs are fitted on others of it.
@@ -71,7 +74,7 @@ def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Re
         )
     model = CONSTRUCTIONS[name].build(task.d_input, task.n_context, n_layers, **own)
     told = "; ".join(f"{key} {', '.join(f'{size:.3g}' for size in sizes)}" for key, sizes in own.items())
-    return Read(f"{name} by hand, {n_layers} layers, {told}", name, _read(model, task, batch, seed))
+    return Read(f"{name} by hand, {n_layers} layers, {told}", name, *_read(model, task, batch, seed))
 
 
 def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
@@ -93,39 +96,37 @@ def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read
         positions=_one_of(["none", "learned", "rotary"], dice),
         layout=_one_of(["interleaved", "pairs"], dice),
     )
-    if config.norm == "none" and config.attention != "softmax":
-        config = replace(config, n_layers=2)  # each layer cubes the stream: what it holds soon overflows
+    if config.norm == "none" and (config.attention != "softmax" or config.mlp == "swiglu"):
+        config = replace(config, n_layers=2)  # a layer multiplies the stream by itself, which soon overflows
     model = Transformer(replace(config, d_input=task.d_input, n_context=task.n_context), dice)
     normed = config.norm != "none" and _one_of([False, True], dice)
-    parts = [config.attention, config.mlp, config.norm, config.positions, config.layout]
+    parts = [f"{config.n_heads} heads", config.attention, config.mlp, config.norm, config.positions, config.layout]
     kind = f"untrained, {config.n_layers} layers of width {config.d_model}, {', '.join(parts)}"
-    return Read(kind + (", read after the final norm" if normed else ""), None, _read(model, task, batch, seed, normed))
+    return Read(
+        kind + (", read after the final norm" if normed else ""), None, *_read(model, task, batch, seed, normed)
+    )
 
 
 @torch.no_grad()
 def _read(
     model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False
-) -> Layers:
-    """What read-outs of every layer, fitted on other prompts, predict of these."""
-    dtype = model.unembed.weight.dtype
-
-    def streams(prompts: RegressionBatch) -> Tensor:
-        found = query_streams(model, prompts.to(dtype=dtype))
-        return model.ln_final(found) if normed else found
-
+) -> tuple[Layers, Layers]:
+    """What read-outs of every layer, fitted on other prompts, predict of these, and what the model's own would."""
+    dtype, split = model.unembed.weight.dtype, 3 * N_FIT // 4
     fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
     assert isinstance(fitting, RegressionBatch)
-    split = 3 * N_FIT // 4
-    parts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT))
-    train, validation = (NormalEquations.of(streams(part), part.ys) for part in parts)
-    return fit(train, validation).predict(streams(batch))
+    prompts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT), batch)
+    raw = [query_streams(model, part.to(dtype=dtype)) for part in prompts]
+    train, validation, streams = (model.ln_final(found) if normed else found for found in raw)
+    read_outs = fit(NormalEquations.of(train, prompts[0].ys), NormalEquations.of(validation, prompts[1].ys))
+    return read_outs.predict(streams), model.unembed(model.ln_final(raw[-1]))[..., 0].double()
 
 
 def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
     """Sizes of each step, relative to the largest eigenvalue that most prefixes have left."""
     left = prefixes.eigenvalues[:, 1:] / prefixes.counts[1:, None]
     vary = _one_of([0.0, 1.0], dice)
-    size, shrink = _uniform(0.3, 1.5, dice), _uniform(0.1, 0.5, dice) if name == "gd_plus_plus" else 0.0
+    size, shrink = _uniform(0.5, 1.6, dice), _uniform(0.1, 0.5, dice) if name == "gd_plus_plus" else 0.0
     etas, gammas = [], []
     for _ in range(n_layers):
         largest = float(left.amax(-1).quantile(_MOST))
