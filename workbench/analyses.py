@@ -10,7 +10,7 @@ from workbench.opened import Run
 from workbench.runs import result_key
 
 AGREEMENT = "agreement"
-_AGREEMENT_CODE = 1
+_AGREEMENT_CODE = 2
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 
 

@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.agreement.fingerprint import fingerprint
 from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
 from workbench.agreement.references import RIDGES, Family, References
 from workbench.agreement.similarity import sim_e_by_prompt
 from workbench.agreement.trend import Trend, fit_trend
-from workbench.agreement.verdict import weigh
+from workbench.agreement.verdict import Sight, weigh
 from workbench.metrics import bootstrap_weights, interval
 
+_DRAWN = ("gd", "newton", "cg", "gd_plus_plus", "ridge", "ols")
+"""Algorithms whose filters are drawn beside those of the layers."""
 ANCHORED = 0.99
 """SimE with an anchor from which on a layer is said to sit on it."""
 
@@ -65,7 +68,14 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
         for layer in range(len(layers.trained))
     )
     trend = {name: comparison.trend(found, name) for name, comparison in by_family.items()}
-    return Reading(found, trend, weigh(found, trend))
+    n_few = len(known.few.xs)
+    few = shares[:, :n_few] / shares[:, :n_few].sum(1, keepdim=True).clamp(min=1e-9)
+    trained, untrained = (
+        Sight(each[:, :n_few].double(), known.paths, layers.ys[:n_few], few)
+        for each in (layers.trained, layers.untrained)
+    )
+    filters = fingerprint(trained.layers, known.few, known.scored, trained.references(_DRAWN), few)
+    return Reading(found, trend, weigh(trained, untrained), filters)
 
 
 def _sits_on(anchors: dict[str, float], *, idle: bool) -> str | None:

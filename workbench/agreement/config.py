@@ -7,6 +7,10 @@ from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
 
 
+def _each_once(names: tuple[str, ...]) -> bool:
+    return len(names) > 0 and len(set(names)) == len(names)
+
+
 @dataclass(frozen=True)
 class AgreementConfig:
     """How layers are read out and compared. Part of the key under which the result is kept."""
@@ -23,6 +27,10 @@ class AgreementConfig:
     """Last context position scored; the last of the prompt if not given."""
     n_resamples: int = 1000
     """Bootstrap resamples over prompts."""
+    n_verdict: int = 256
+    """Prompts, the first of those scored, for the verdict and the spectral filters."""
+    families: tuple[str, ...] = ("gd", "newton", "cg")
+    """Iterative algorithms whose every step is compared with every layer; `mesascope algorithms` lists them."""
     gd_step_size: float | None = None
     """Fixed step size of gradient descent on the sum loss; by default it is relative to each prefix."""
     gd_relative_step_size: float = 1.0
@@ -38,6 +46,8 @@ class AgreementConfig:
             [
                 must("n_fit", "be a whole number of at least 64", self.n_fit, is_count(self.n_fit, 64)),
                 must("n_prompts", "be a whole number of at least 2", self.n_prompts, is_count(self.n_prompts, 2)),
+                must("n_verdict", "be a whole number of at least 16", self.n_verdict, is_count(self.n_verdict, 16)),
+                must("families", "name algorithms, each once", self.families, _each_once(self.families)),
                 must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
                 must("n_resamples", "be a whole number of at least 1", self.n_resamples, is_count(self.n_resamples)),
                 must("first_position", "be a whole number of at least 0", first, is_count(first, 0)),

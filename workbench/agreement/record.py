@@ -1,10 +1,14 @@
 """What an agreement study finds, in the shape that the JSON output has."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from workbench.agreement.trend import Trend
 
 SCHEMA = "mesascope/agreement/1"
+
+Scale = Literal["sum", "mean", "relative"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,91 @@ class LayerAgreement:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the table says in a sentence.
+class Nearness:
+    """Where the layers stand on the path of one algorithm, under its nearest convention.
 
     Attributes:
-        algorithm: Registry name of the algorithm whose step count rises linearly with depth, or None.
+        layers: Those that say anything.
+        convention: What is held fixed along the path.
+        parameter: What moves: steps, strength, ...
+        values: Of it, at each layer.
+        misfits: Mean squared distance of each layer from there, in units of the mean squared label.
+        progress: Share of the way from the path's start to its end that is behind each layer.
+        lean: How far the layers lie from the nearest algorithm of all (0) towards this one (1).
+        lean_ci: 95% bootstrap interval of that over prompts.
+    """
+
+    layers: tuple[int, ...]
+    convention: str
+    parameter: str
+    values: tuple[float, ...]
+    misfits: tuple[float, ...]
+    progress: tuple[float, ...]
+    lean: float
+    lean_ci: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which algorithm the layers run.
+
+    Attributes:
+        algorithm: Registry name, ``mixture``, or None.
         abstained: Whether no algorithm is named.
-        sentence: What was seen, and what it cannot tell apart.
+        sentence: What was seen, what it cannot tell apart, and what would tell.
         evidence: The facts behind it, one sentence each.
+        equals: What the named algorithm cannot be told from, or the two parts of a mixture.
+        reason: Why it abstained, or None.
+        nearness: For each algorithm, the nearest first, where the layers stand on its path.
     """
 
     algorithm: str | None
     abstained: bool
     sentence: str
     evidence: tuple[str, ...]
+    equals: tuple[str, ...] = ()
+    reason: str | None = None
+    nearness: dict[str, Nearness] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerFilter:
+    """One layer's filter.
+
+    Attributes:
+        layer: 0 is the embedding, l the stream after block l.
+        learnt: lambda f(lambda) at each eigenvalue: 0 nothing, 1 as least squares.
+        low: Lower ends of its 95% bootstrap intervals over prompts.
+        high: Upper ends.
+        explained: Share of what the layer says that any filter of this scale explains; None for a silent layer.
+        references: The same fit to what each reference algorithm says at the point of its path nearest to this layer.
+        distances: Root mean squared difference to those, weighted by what least squares says at each eigenvalue.
+    """
+
+    layer: int
+    learnt: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    explained: float | None
+    references: Mapping[str, tuple[float, ...]]
+    distances: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The filters of all layers.
+
+    Attributes:
+        scale: What an eigenvalue is counted in.
+        eigenvalues: Where the filters are given; straight lines in the logarithm between.
+        weights: Share of what least squares says that is near each eigenvalue.
+        layers: One per layer.
+    """
+
+    scale: Scale
+    eigenvalues: tuple[float, ...]
+    weights: tuple[float, ...]
+    layers: tuple[LayerFilter, ...]
 
 
 @dataclass(frozen=True)
@@ -80,9 +155,11 @@ class Reading:
     Attributes:
         layers: One per layer, the embedding first.
         trend: Trend of the best step over informative layers, by algorithm.
-        verdict: What that says.
+        verdict: Which algorithm that is.
+        fingerprint: The spectral filter of every layer.
     """
 
     layers: tuple[LayerAgreement, ...]
     trend: dict[str, Trend]
     verdict: Verdict
+    fingerprint: Fingerprint

@@ -8,9 +8,12 @@ from torch import Tensor
 
 from workbench import baselines
 from workbench.agreement.config import AgreementConfig
+from workbench.agreement.hypotheses import Path, paths
 from workbench.agreement.similarity import sim_e
 from workbench.baselines import BASELINES, Prefixes
 from workbench.batch import RegressionBatch
+from workbench.errors import InputError
+from workbench.registry import find
 
 _CONVERGED = 1 - 1e-9
 """SimE with the last step from which on an algorithm is said to have converged."""
@@ -43,12 +46,18 @@ class References:
         anchors: Single predictors by name: zero, ols, gd_1 and, with noise, bayes.
         ridges: Predictions of ridge regression at each of `RIDGES`.
         one_step_size: Tuned step size of the anchor gd_1, relative to 1 / lambda_max.
+        scored: Context positions.
+        few: The first of the prompts, for verdict and spectral filters.
+        paths: What the layers are held against there.
     """
 
     families: dict[str, Family]
     anchors: dict[str, Float[Tensor, "batch context"]]
     ridges: Float[Tensor, "strength batch context"]
     one_step_size: float
+    scored: slice
+    few: Prefixes
+    paths: list[Path]
 
 
 def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None, config: AgreementConfig) -> References:
@@ -67,9 +76,26 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None,
     anchors["gd_1"] = one_step
     if bayes_ridge:
         anchors["bayes"] = baselines.predict("ridge", prefixes, ridge=bayes_ridge)[:, scored]
-    families = {name: _family(name, prefixes, ys, scored, config) for name in BASELINES if BASELINES[name].compared}
+    families = {name: _family(name, prefixes, ys, scored, config) for name in _families(config)}
     ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])
-    return References(families, anchors, ridges, size)
+    few = prefixes.part(0, config.n_verdict)
+    return References(families, anchors, ridges, size, scored, few, paths(few, scored))
+
+
+def _families(config: AgreementConfig) -> tuple[str, ...]:
+    """The algorithms to compare at every step.
+
+    Raises:
+        InputError: If one is unknown, does not iterate or cannot be run without further data.
+    """
+    usable = [name for name, each in BASELINES.items() if each.iterative and not each.required]
+    for name in config.families:
+        find(BASELINES, name, "algorithm")
+        if name not in usable:
+            raise InputError(
+                f"families must name algorithms that iterate; got {name!r}. Choose of {', '.join(usable)}."
+            )
+    return config.families
 
 
 def _tuned_step(prefixes: Prefixes, ys: Tensor, scored: slice) -> tuple[float, Tensor]:

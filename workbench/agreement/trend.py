@@ -36,7 +36,9 @@ class Trend:
     shape_share: float | None = None
 
 
-def fit_trend(layers: Sequence[int], steps: Sequence[int], resampled: np.ndarray | None = None) -> Trend:
+def fit_trend(
+    layers: Sequence[int], steps: Sequence[int] | Sequence[float], resampled: np.ndarray | None = None
+) -> Trend:
     """The trend of best-matching steps over consecutive informative layers.
 
     Args:

@@ -1,125 +1,329 @@
-"""What the layer table says, weighed by fixed rules; it abstains where they do not decide."""
+"""Which algorithm the layers run: the nearest one, if it is near, alone in that, and advances from layer to layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
-from workbench.agreement.record import LayerAgreement, Verdict
-from workbench.agreement.trend import Trend
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.agreement.hypotheses import Path
+from workbench.agreement.matching import Blend, Labels, Layers, Lean, Match, lean, nearest, nearest_blend
+from workbench.agreement.record import Nearness, Verdict
+from workbench.agreement.trend import Trend, fit_trend
 from workbench.baselines import BASELINES
 
-_LEVEL_MARGIN = 0.01
-"""Mean SimE by which one of two algorithms with a linear trend must lead to be named."""
+SPEAKS = 0.02
+"""Mean squared prediction, in units of the mean squared label, from which on a layer says anything."""
+SKILL = 0.85
+"""Share of what the layers say that the nearest algorithm must explain."""
+LEAN = 0.5
+"""How far towards a rival, at most, the layers may lie from the nearest algorithm, upper end of the interval."""
+BLEND = 0.8
+"""Misfit of a sum of two algorithms, as a share of the best single one's, from which on both are at work."""
+SMALLEST_SHARE = 0.15
+"""Weight that each part of a blend must have, in layers that speak."""
+STEP_BACK = 0.05
+"""How much of the way a later layer may fall behind an earlier one."""
+MOVING = (0.02, 0.995)
+"""Progress between which a layer tells how far an iteration has come."""
+_ADVANCING = (0.02, 0.998)
+"""The same where only an advance is told."""
+RISE = 0.02
+"""Progress by which the layers of an iteration must differ."""
+_AS_GOOD = (0.02, 2e-4)
+"""A misfit is as good as another up to this share of it and this much more."""
 
 
-def weigh(layers: Sequence[LayerAgreement], trend: Mapping[str, Trend]) -> Verdict:
-    """Name the algorithm whose best-matching step rises linearly while another's grows geometrically.
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the rules look at.
 
-    The level of SimE names nothing: Newton and gradient descent match each other to .98 at suitable steps, and
-    conjugate gradient matches trained models as well as Newton does. It decides between algorithms that both rise
-    linearly, when one of them leads by `_LEVEL_MARGIN`, and against all of them, when ridge of the nearest strength
-    or the Bayes predictor leads by as much. A verdict needs three informative layers.
-
-    Source:
-        The argument of Fu et al. 2024, arXiv:2310.17086, section 4.2, with its silent steps spelled out.
+    Attributes:
+        layers: What each layer predicts.
+        paths: The algorithms on the same prompts.
+        labels: Of the prompts.
+        shares: Bootstrap weights of the prompts.
     """
-    informative = [layer for layer in layers if layer.at_anchor is None]
-    evidence = [_tell_layers(layers, informative), *(_tell_trend(n, t) for n, t in trend.items())]
-    if len(informative) < 3:
-        sentence = (
-            f"No verdict: only {len(informative)} of {len(layers)} layers can be told from an anchor, and a trend "
-            "needs three. Look at another checkpoint or a deeper model."
+
+    layers: Layers
+    paths: Sequence[Path]
+    labels: Labels
+    shares: Float[Tensor, "resample batch"]
+
+    @cached_property
+    def loudness(self) -> Float[Tensor, " layer"]:
+        """Mean squared prediction of each layer in units of the mean squared label."""
+        return self.layers.square().sum((1, 2)) / self.labels.square().sum()
+
+    @cached_property
+    def speaking(self) -> list[int]:
+        """Layers that say anything."""
+        return [i for i, loud in enumerate(self.loudness.tolist()) if loud >= SPEAKS]
+
+    @property
+    def said(self) -> Layers:
+        """What they predict."""
+        return self.layers[self.speaking]
+
+    @cached_property
+    def matches(self) -> dict[str, Match]:
+        """The nearest convention of each algorithm to the layers that speak, the nearest algorithm first."""
+        return nearest(self.said, self.paths, self.labels)
+
+    @cached_property
+    def progress(self) -> Float[Tensor, " layer"]:
+        """Progress of every layer on the path of the nearest algorithm; 0 for those that say nothing."""
+        found = torch.zeros_like(self.loudness)
+        found[self.speaking] = self.best.progress
+        return found
+
+    @cached_property
+    def winner(self) -> str:
+        """The nearest algorithm; least squares at once if it is as near, since it needs nothing on the way."""
+        first = next(iter(self.matches))
+        share, more = _AS_GOOD
+        limit = (1 + share) * self.matches[first].misfit + more
+        return "ols" if "ols" in self.matches and self.matches["ols"].misfit <= limit else first
+
+    @property
+    def best(self) -> Match:
+        """Its match."""
+        return self.matches[self.winner]
+
+    @property
+    def skill(self) -> float:
+        """Share of what the layers say that the nearest algorithm explains."""
+        return 1 - self.best.misfit / self.loudness[self.speaking].mean().item()
+
+    @cached_property
+    def blend(self) -> Blend:
+        """The nearest sum of two algorithms."""
+        return nearest_blend(self.said, self.paths, self.labels)
+
+    @cached_property
+    def leans(self) -> dict[str, Lean]:
+        """How far the layers lie from the nearest algorithm towards each other one."""
+        return {
+            name: lean(self.said, self.best, match, self.labels, self.shares)
+            for name, match in self.matches.items()
+            if name != self.winner
+        }
+
+    @cached_property
+    def moving(self) -> list[int]:
+        """Layers between the start and the end of the nearest algorithm's path."""
+        low, high = MOVING
+        return [i for i, progress in enumerate(self.progress.tolist()) if low < progress < high]
+
+    def references(self, names: Sequence[str]) -> dict[str, Layers]:
+        """What algorithms say at the point of their paths nearest to each layer; nothing where the layer is silent."""
+        found = {}
+        for name in names:
+            said = torch.zeros_like(self.layers)
+            if self.speaking and name in self.matches:
+                said[self.speaking] = self.matches[name].predictions
+            found[name] = said
+        return found
+
+    @cached_property
+    def chance(self) -> float:
+        """Share of what the layers say that the nearest algorithm explains when it has seen other prompts."""
+        elsewhere = self.best.predictions.roll(1, dims=1)
+        return 1 - ((self.said - elsewhere) ** 2).sum().item() / self.said.square().sum().item()
+
+    def values(self, layers: Sequence[int]) -> list[float]:
+        """The nearest algorithm's parameter at layers that speak."""
+        return [self.best.values[self.speaking.index(layer)] for layer in layers]
+
+    @cached_property
+    def law(self) -> Trend:
+        """How the nearest algorithm's parameter moves over the layers on the way."""
+        kept = [layer for layer in self.moving if layer in self.speaking]
+        return fit_trend(kept, [max(step, 0.25) for step in self.values(kept)])
+
+
+def weigh(sight: Sight, untrained: Sight | None = None) -> Verdict:
+    """Name the nearest algorithm, or abstain with the reason.
+
+    The rules, in order: some layer speaks; no sum of two unlike algorithms is much nearer; the nearest algorithm
+    explains most of what the layers say; they lie clearly nearer to it than to any other; it never falls back from one
+    layer to the next, and an iteration moves at all. Gradient descent is called by the law of its step count: adding
+    up, it is gradient descent; multiplying, it is what Newton's iteration from alpha I does, 2^k steps
+    after k iterations, and is named so.
+    """
+    if not sight.speaking:
+        sentence = "No verdict: no layer says anything yet: all predict about zero."
+        return Verdict(None, True, sentence, (), (), "no layer says anything yet")
+    blended = _blended(sight)
+    if blended is not None:
+        return blended
+    doubt = _doubt(sight) or _null(sight, untrained)
+    if doubt:
+        return _abstain(sight, doubt)
+    if sight.winner != "gd":
+        return _named(sight, sight.winner, _seen(sight))
+    law = sight.law
+    if law.shape == "linear":
+        return _named(sight, "gd", f"{_seen(sight)}, about {law.rate:.2g} more a layer")
+    if law.shape == "geometric" and law.rate:
+        iterations = torch.tensor(law.rate).log2().item()
+        told = (
+            f"{_seen(sight)}, {law.rate:.2g} times as many a layer. Step counts that multiply are what Newton's "
+            f"iteration from αI does, here {iterations:.2g} iterations a layer"
         )
-        return Verdict(None, True, sentence, tuple(evidence))
-    levels = _levels(informative)
-    evidence.append(_tell_levels(levels))
-    linear = sorted((n for n, t in trend.items() if t.shape == "linear"), key=levels.__getitem__, reverse=True)
-    geometric = [name for name, t in trend.items() if t.shape == "geometric"]
-    tied = [name for name in linear if levels[linear[0]] - levels[name] < _LEVEL_MARGIN]
-    rivals = _anchor_levels(informative)
-    evidence.append(_tell_rivals(rivals))
-    ahead = [name for name in rivals if linear and rivals[name] - levels[linear[0]] >= _LEVEL_MARGIN]
-    if ahead:
-        told = " and ".join(f"{_anchor(name)} (mean SimE {rivals[name]:.3f})" for name in ahead)
-        sentence = (
-            f"No verdict: {told} without any iteration matches the layers better than {_label(linear[0])} "
-            f"({levels[linear[0]]:.3f})."
+        return _named(sight, "newton", told)
+    return _abstain(
+        sight, "gradient descent is nearest, but its step counts neither add up nor multiply from layer to layer"
+    )
+
+
+def _blended(sight: Sight) -> Verdict | None:
+    blend = sight.blend
+    if blend.misfit > BLEND * sight.best.misfit or sight.winner == "ols":
+        return None
+    shares = blend.shares.median(0).values
+    if shares.min() < SMALLEST_SHARE:
+        return None
+    first, second = (_label(part) for part in blend.parts)
+    alone = f"{_label(sight.winner)} alone has {_percent(sight.best.misfit)}"
+    sentence = (
+        f"The layers say a sum of two algorithms: about {shares[0]:.2f} × {first} and {shares[1]:.2f} × {second}. Its "
+        f"misfit is {_percent(blend.misfit)} of the labels' square; {alone}."
+    )
+    return Verdict("mixture", False, sentence, tuple(_evidence(sight)), blend.parts, None, _nearness(sight))
+
+
+def _doubt(sight: Sight) -> str:
+    """Why the nearest algorithm cannot be named, or ""."""
+    name, best = _label(sight.winner), sight.best
+    if sight.skill < SKILL:
+        return f"even the nearest algorithm, {name}, explains only {_percent(sight.skill)} of what the layers say"
+    rivals = _rivals(sight)
+    if rivals:
+        told = ", ".join(f"{_label(r)} ({sight.leans[r].share:.2f})" for r in rivals)
+        decides = "; ".join(dict.fromkeys(_DECIDES[r] for r in (sight.winner, *rivals) if r in _DECIDES))
+        return f"{name} is nearest, but the layers lie too far towards {told} to be called either" + (
+            f". What would tell: {decides}" if decides else ""
         )
-        return Verdict(None, True, sentence, tuple(evidence))
-    if len(tied) != 1 or not geometric:
-        rising = ", ".join(f"{_label(n)} {trend[n].shape}" for n in trend)
-        sentence = f"No verdict: the best-matching steps do not single out one algorithm ({rising})."
-        return Verdict(None, True, sentence, tuple(evidence))
-    evidence += [_tell_runner_up(linear[0], other, levels) for other in linear[1:]]
-    return Verdict(linear[0], False, _sentence(linear[0], geometric, trend, levels, rivals), tuple(evidence))
+    progress = sight.progress
+    behind = (progress.cummax(0).values - progress).max().item()
+    if behind > STEP_BACK:
+        return f"a later layer stands {_percent(behind)} of the way behind an earlier one on the path of {name}"
+    rise = (best.progress.max() - best.progress.min()).item()
+    if best.path.iterates and sight.winner != "ridge" and (len(sight.moving) < 2 or rise < RISE):
+        return f"{name} is nearest, but no iteration is seen: all layers that speak stand at about the same step"
+    return ""
 
 
-def _sentence(
-    name: str,
-    geometric: Sequence[str],
-    trend: Mapping[str, Trend],
-    levels: Mapping[str, float],
-    rivals: Mapping[str, float],
-) -> str:
-    """What was seen, what the level cannot tell apart, and which measurement would."""
-    t = trend[name]
-    first, last = t.layers or (0, 0)
-    slower = " and ".join(f"that of {_label(o)} grows {trend[o].rate:.1f} times a layer" for o in geometric)
-    seen = (
-        f"From layer {first} to {last} the best-matching step of {_label(name)} rises by about {t.rate:.1f} a layer, "
-        f"while {slower}."
-    )
-    near = [f"{_label(o)} {levels[o]:.3f}" for o in geometric if levels[o] > levels[name] - _LEVEL_MARGIN]
-    near += [f"{_anchor(o)} {rivals[o]:.3f}" for o in rivals if rivals[o] > levels[name] - _LEVEL_MARGIN]
-    if not near:
-        return seen
+def _null(sight: Sight, untrained: Sight | None) -> str:
+    """Why the untrained model forbids a name, or ""."""
+    if untrained is None or not untrained.speaking or _doubt(untrained) or untrained.winner != sight.winner:
+        return ""
+    return f"the layers of the untrained model say {_label(sight.winner)} as well"
+
+
+def _rivals(sight: Sight) -> list[str]:
+    """Algorithms that the layers are not clearly farther from; none beside least squares at once."""
+    if sight.winner == "ols":
+        return []
+    return [name for name, found in sight.leans.items() if found.ci[1] > LEAN]
+
+
+_DECIDES = {
+    "cg": "prompts whose covariance has few distinct eigenvalues, where conjugate gradient ends early",
+    "ridge": "ill-conditioned prompts, on which ridge lets go of small eigenvalues more slowly than a number of steps",
+    "newton": "ill-conditioned prompts, since Newton from αS filters by λ² where gradient descent filters by λ",
+    "gd_plus_plus": "inputs far from their usual scale, on which GD++ changes the inputs themselves",
+}
+
+_EQUALS = {
+    "newton": ("gradient descent with step counts that multiply from layer to layer",),
+    "cg": ("L-BFGS and BFGS with exact line search",),
+    "ols": ("any solver that has converged within one layer",),
+    "ridge": ("recursive least squares, and the Bayes predictor of noise with that strength",),
+    "gd": ("gradient flow, for small step sizes",),
+}
+
+
+def _named(sight: Sight, algorithm: str, seen: str) -> Verdict:
+    equals = _EQUALS.get(algorithm, ())
+    told = f" It cannot be told from {', '.join(equals)}." if equals else ""
+    sentence = f"{seen}. {_percent(sight.skill)} of what the layers say is explained.{told}"
+    return Verdict(algorithm, False, sentence, tuple(_evidence(sight)), equals, None, _nearness(sight))
+
+
+def _abstain(sight: Sight, reason: str) -> Verdict:
+    sentence = f"No verdict: {reason}. {_coarse(sight)}".strip()
+    return Verdict(None, True, sentence, tuple(_evidence(sight)), (), reason, _nearness(sight))
+
+
+def _coarse(sight: Sight) -> str:
+    """What is certain although no algorithm is named: how fast an iteration advances, in steps of gradient descent."""
+    if sight.skill < SKILL or not sight.best.path.iterates or "gd" not in sight.matches:
+        return ""
+    near = sight.matches["gd"]
+    low, high = _ADVANCING
+    kept = [i for i, progress in enumerate(near.progress.tolist()) if low < progress < high]
+    steps = [near.values[i] for i in kept]
+    if len(kept) < 3 or any(b < a for a, b in pairwise(steps)):
+        return ""
+    law = fit_trend(kept, [max(step, 0.25) for step in steps])
+    rates = {"linear": f"about {law.rate or 0:.2g} more", "geometric": f"about {law.rate or 0:.2g} times as many"}
+    told = f", {rates[law.shape]} a layer" if law.shape in rates else ""
+    where = ", ".join(f"{step:.3g}" for step in steps)
     return (
-        f"{seen} The level of agreement does not tell them apart (mean SimE: {_label(name)} {levels[name]:.3f}, "
-        f"{', '.join(near)}); the spectral filter of each layer would."
+        f"Certain is a filter of the prefix's spectrum that advances as gradient descent would at {where} steps "
+        f"(layers {sight.speaking[kept[0]]} to {sight.speaking[kept[-1]]}){told}."
     )
 
 
-def _anchor_levels(layers: Sequence[LayerAgreement]) -> dict[str, float]:
-    """Mean SimE over layers of the anchors that could stand for a whole layer sequence without iterating."""
-    names = [name for name in ("ridge", "bayes") if name in layers[0].anchors]
-    return {name: sum(layer.anchors[name] for layer in layers) / len(layers) for name in names}
+def _seen(sight: Sight) -> str:
+    """Where the layers stand on the path of the nearest algorithm."""
+    path = sight.best.path
+    kept = [layer for layer in sight.moving if layer in sight.speaking] or sight.speaking
+    where = ", ".join(f"{value:.3g}" for value in sight.values(kept))
+    parameter = f"{path.parameter} {where}" if path.parameter else "the solution"
+    return f"{_label(sight.winner)} ({path.convention}) is nearest: layers {kept[0]} to {kept[-1]} stand at {parameter}"
 
 
-def _tell_rivals(rivals: Mapping[str, float]) -> str:
-    told = ", ".join(f"{_anchor(name)} {level:.3f}" for name, level in rivals.items())
-    return f"Mean SimE of anchors there: {told}."
-
-
-def _anchor(name: str) -> str:
-    return {"ridge": "ridge of the nearest strength", "bayes": "the Bayes predictor"}[name]
-
-
-def _levels(layers: Sequence[LayerAgreement]) -> dict[str, float]:
-    """Mean best SimE over layers, by algorithm."""
-    return {f: sum(layer.families[f].best_sim_e for layer in layers) / len(layers) for f in layers[0].families}
-
-
-def _tell_layers(layers: Sequence[LayerAgreement], informative: list[LayerAgreement]) -> str:
-    anchored = ", ".join(f"{layer.layer} ({layer.at_anchor})" for layer in layers if layer.at_anchor) or "none"
-    return f"{len(informative)} informative layers; at an anchor: {anchored}."
-
-
-def _tell_trend(name: str, t: Trend) -> str:
-    if t.shape == "none" or t.rate is None:
-        return f"{_label(name)}: no trend over informative layers."
-    unit = "steps a layer" if t.shape == "linear" else "times a layer"
-    ci = f" [{t.rate_ci[0]:.2f}, {t.rate_ci[1]:.2f}]" if t.rate_ci else ""
-    return f"{_label(name)}: {t.shape}, {t.rate:.2f}{ci} {unit}, R² {t.r2:.3f}."
-
-
-def _tell_levels(levels: Mapping[str, float]) -> str:
-    told = ", ".join(f"{_label(name)} {level:.3f}" for name, level in levels.items())
-    return f"Mean best SimE over informative layers: {told}."
-
-
-def _tell_runner_up(name: str, other: str, levels: Mapping[str, float]) -> str:
-    return (
-        f"{_label(other)} rises linearly too but matches less well: mean SimE {levels[other]:.3f} against "
-        f"{levels[name]:.3f} of {_label(name)}."
+def _evidence(sight: Sight) -> list[str]:
+    silent = [str(i) for i in range(len(sight.layers)) if i not in sight.speaking]
+    told = [f"Layers that say nothing yet: {', '.join(silent) or 'none'}."]
+    near = ", ".join(f"{_label(name)} {_percent(match.misfit)}" for name, match in sight.matches.items())
+    told.append(f"Mean squared distance to the nearest point of each algorithm's path, of the labels' square: {near}.")
+    leans = ", ".join(
+        f"{_label(name)} {found.share:.2f} [{found.ci[0]:.2f}, {found.ci[1]:.2f}]"
+        for name, found in sight.leans.items()
     )
+    told.append(f"How far the layers lie from {_label(sight.winner)} (0) towards each other algorithm (1): {leans}.")
+    by_chance = f"having seen the prompt before instead, {_percent(sight.chance)}"
+    told.append(f"Of what the layers say, {_label(sight.winner)} explains {_percent(sight.skill)}; {by_chance}.")
+    return told
+
+
+def _nearness(sight: Sight) -> dict[str, Nearness]:
+    speaking = tuple(sight.speaking)
+    return {name: _near(match, speaking, sight.leans.get(name)) for name, match in sight.matches.items()}
+
+
+def _near(match: Match, layers: tuple[int, ...], found: Lean | None) -> Nearness:
+    return Nearness(
+        layers=layers,
+        convention=match.path.convention,
+        parameter=match.path.parameter,
+        values=match.values,
+        misfits=tuple(match.misfits.tolist()),
+        progress=tuple(match.progress.tolist()),
+        lean=0.0 if found is None else found.share,
+        lean_ci=(0.0, 0.0) if found is None else found.ci,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
 
 
 def _label(name: str) -> str:

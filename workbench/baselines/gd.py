@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from jaxtyping import Int
+from jaxtyping import Real
 from torch import Tensor
 
 from workbench.baselines.filters import iterated, one_minus_power, over_eigenvalues
@@ -14,7 +14,7 @@ from workbench.baselines.step_sizes import diverges, listed, step_sizes
 
 def gain(
     prefixes: Prefixes,
-    steps: Int[Tensor, " step"],
+    steps: Real[Tensor, " step"],
     *,
     step_size: float | None = None,
     relative_step_size: float = 1.0,
@@ -25,7 +25,7 @@ def gain(
 
     Args:
         prefixes: What to learn from.
-        steps: Numbers of steps k.
+        steps: Numbers of steps k; the filter has a meaning for fractions too.
         step_size: Eta, the same for all prefixes. Diverges where eta lambda > 2.
         relative_step_size: Without ``step_size``: eta is this over the largest eigenvalue of each prefix.
         schedule: Instead of both: eta of the first step, of the second, ...

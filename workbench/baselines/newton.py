@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.baselines.filters import one_minus_power, over_eigenvalues
@@ -15,7 +15,7 @@ from workbench.errors import must, refuse_faults
 
 def gain(
     prefixes: Prefixes,
-    steps: Int[Tensor, " step"],
+    steps: Real[Tensor, " step"],
     *,
     alpha: float = 1.0,
     norm: Literal["spectral", "frobenius", "none"] = "spectral",
@@ -27,7 +27,7 @@ def gain(
 
     Args:
         prefixes: What to learn from.
-        steps: Numbers of steps k.
+        steps: Numbers of steps k; the filter has a meaning for fractions too.
         alpha: a is ``alpha`` over the norm of S_i S_i^T, or of S_i for start "identity", of each prefix. Converges for
             a < 2 / lambda_max^2, or 2 / lambda_max.
         norm: Which norm; "none" for a = alpha. (1, spectral) is 1 / lambda_max^2; (1, frobenius) is the released code

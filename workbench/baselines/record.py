@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.baselines.prefixes import Prefixes, Weights
@@ -14,8 +14,8 @@ Gain = Float[Tensor, "step batch context eigen"]
 Predictions = Float[Tensor, "step batch context n_query"]
 Queries = Float[Tensor, "batch context n_query d_input"]
 Sensitivity = Float[Tensor, "step batch context d_output d_input"]
-Steps = Int[Tensor, " step"] | None
-"""Numbers of steps; None for an algorithm that does not iterate."""
+Steps = Real[Tensor, " step"] | None
+"""Numbers of steps, fractions only where a filter has a meaning for them; None for an algorithm without steps."""
 
 Kind = Literal["anchor", "first-order", "accelerated", "second-order", "krylov", "online", "kernel", "sparse", "bayes"]
 

@@ -1,0 +1,280 @@
+"""Where on each algorithm's path every layer stands, and how far from it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.agreement.hypotheses import Path
+
+Layers = Float[Tensor, "layer batch scored"]
+Labels = Float[Tensor, "batch scored"]
+
+CONTEST, CONTEST_MORE = 1.5, 0.005
+"""Algorithms whose misfit is at most this many times the least one's, and this much of the labels' square more, have
+their conventions turned, each scale of step sizes apart."""
+STARTS = 6
+"""Conventions of each scale from which turning starts."""
+_TURNS = 10
+"""Turns at most."""
+_SETTLED = 0.003
+"""Gain below which they end."""
+_NUDGE = 1e-4
+"""Logarithm by which slopes are taken."""
+_LONGEST = 0.4
+"""Logarithm by which a turn goes at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Every layer beside the nearest value of one path.
+
+    Attributes:
+        path: The algorithm under one convention.
+        places: Index of the value nearest to each layer.
+        scales: What the predictions there are multiplied by, at least 0: a read-out fitted to labels stretches what has
+            gone half the way.
+        misfits: Mean squared difference then, in units of the mean squared label.
+    """
+
+    path: Path
+    places: Int[Tensor, " layer"]
+    scales: Float[Tensor, " layer"]
+    misfits: Float[Tensor, " layer"]
+
+    @property
+    def misfit(self) -> float:
+        """Mean over layers."""
+        return self.misfits.mean().item()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The path's parameter at each layer."""
+        return tuple(self.path.values[place] for place in self.places.tolist())
+
+    @cached_property
+    def predictions(self) -> Layers:
+        """What the algorithm predicts where each layer stands, scaled."""
+        return self.scales[:, None, None] * self.path.predictions[self.places]
+
+    @cached_property
+    def progress(self) -> Float[Tensor, " layer"]:
+        """How much of the way from the path's start to its end is behind each layer, by squared distance to the end.
+
+        Of a path without half-way: whether the layer speaks at all.
+        """
+        if not self.path.iterates:
+            return (self.places > 0).double()
+        known = self.path.predictions
+        left = ((known - known[-1]) ** 2).sum((1, 2))
+        return (1 - left / left[0])[self.places]
+
+
+def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, Match]:
+    """For each algorithm, its nearest convention, the same for all layers; the nearest algorithm first.
+
+    Numbers in the conventions of the nearest algorithm, and of those that come close to it, are turned on from where
+    the paths have them until the layers come no nearer.
+
+    Args:
+        layers: What each layer predicts.
+        paths: On the same prompts and positions.
+        labels: Of them.
+    """
+    matches = [_match(layers, path, labels) for path in paths]
+    limit = CONTEST * min(match.misfit for match in matches) + CONTEST_MORE
+    best: dict[str, Match] = {}
+    for match in matches:
+        best[match.path.algorithm] = min(match, best.get(match.path.algorithm, match), key=_misfit)
+    for start in _starts([match for match in matches if match.misfit <= limit and match.path.knobs]):
+        found, name = _turn(layers, start, labels), start.path.algorithm
+        best[name] = min(found, best[name], key=_misfit)
+    return dict(sorted(best.items(), key=lambda item: item[1].misfit))
+
+
+def _starts(matches: Sequence[Match]) -> list[Match]:
+    """Where turning starts: of each scale, the conventions under which the layers stand at other numbers of steps.
+
+    Half the step size at twice the steps is nearly the same, so that each such choice has a hollow of its own.
+    """
+    hollows: dict[tuple[int, tuple[float, ...]], Match] = {}
+    for match in matches:
+        hollow = (id(match.path.remade), match.values)
+        hollows[hollow] = min(match, hollows.get(hollow, match), key=_misfit)
+    kept: dict[int, list[Match]] = {}
+    for (scale, _), match in sorted(hollows.items(), key=lambda item: item[1].misfit):
+        kept.setdefault(scale, []).append(match)
+    return [match for scale in kept.values() for match in scale[:STARTS]]
+
+
+def _misfit(match: Match) -> float:
+    return match.misfit
+
+
+def _match(layers: Layers, path: Path, labels: Labels) -> Match:
+    known = path.predictions.flatten(1)
+    along, length = layers.flatten(1) @ known.mT, known.square().sum(1)
+    scales = torch.where(length > 0, along / length.clamp(min=1e-300), 1.0).clamp(min=0)
+    apart = layers.square().sum((1, 2))[:, None] - scales * (2 * along - scales * length)
+    found = apart.min(1)
+    chosen = scales.gather(1, found.indices[:, None])[:, 0]
+    return Match(path, found.indices, chosen, found.values.clamp(min=0) / labels.square().sum())
+
+
+def _turn(layers: Layers, match: Match, labels: Labels) -> Match:
+    """A match with the convention's numbers turned to where the layers are nearest: Gauss and Newton, in logarithms."""
+    path, best = match.path, match
+    for _ in range(_TURNS):
+        nearer = _turn_once(layers, path, best, labels)
+        if nearer is None:
+            break
+        settled = nearer.misfit > (1 - _SETTLED) * best.misfit
+        best = nearer
+        if settled:
+            break
+    return match if best is match else _match(layers, path.turned(best.path.knobs, path.values), labels)
+
+
+def _turn_once(layers: Layers, path: Path, match: Match, labels: Labels) -> Match | None:
+    """One turn that brings the layers nearer, or None."""
+    knobs = match.path.knobs
+    steps = sorted(set(match.values))
+    places = [steps.index(value) for value in match.values]
+    here = path.turned(knobs, steps).predictions[places].flatten(1)
+    scales = match.scales[:, None]
+    slopes = []
+    for i in range(len(knobs)):
+        nudged = tuple(k * (1 + _NUDGE) if i == j else k for j, k in enumerate(knobs))
+        slope = scales * (path.turned(nudged, steps).predictions[places].flatten(1) - here) / _NUDGE
+        slopes.append((slope - _part_along(slope, here)).flatten())
+    slope = torch.stack(slopes)
+    turn = torch.linalg.pinv(slope @ slope.mT, hermitian=True) @ (slope @ (layers.flatten(1) - scales * here).flatten())
+    turn = turn * min(1.0, _LONGEST / max(turn.abs().max().item(), _LONGEST))
+    around = _around(path, match)
+    for share in (1.0, 0.3):
+        turned = tuple(
+            max(k * math.exp(share * by), low) for k, by, low in zip(knobs, turn.tolist(), path.least, strict=True)
+        )
+        found = _match(layers, path.turned(turned, around), labels)
+        if found.misfit < match.misfit:
+            return found
+    return None
+
+
+def _part_along(a: Float[Tensor, "layer n"], b: Float[Tensor, "layer n"]) -> Float[Tensor, "layer n"]:
+    """The part of each row of a that a change of scale of b would make."""
+    return (a * b).sum(1, keepdim=True) / b.square().sum(1, keepdim=True).clamp(min=1e-300) * b
+
+
+def _around(path: Path, match: Match) -> list[float]:
+    """Values of the path's parameter near those where the layers stand, and both ends."""
+    places = [path.values.index(value) for value in match.values]
+    near = {min(max(place + step, 0), len(path.values) - 1) for place in places for step in range(-3, 4)}
+    return [path.values[i] for i in sorted(near | {0, len(path.values) - 1})]
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """Every layer beside the nearest sum of an algorithm that iterates, or least squares, and one that does not.
+
+    Attributes:
+        parts: Registry names.
+        shares: Weights of both in each layer, at least 0.
+        misfits: As those of a match.
+    """
+
+    parts: tuple[str, str]
+    shares: Float[Tensor, "layer part"]
+    misfits: Float[Tensor, " layer"]
+
+    @property
+    def misfit(self) -> float:
+        """Mean over layers."""
+        return self.misfits.mean().item()
+
+
+def nearest_blend(layers: Layers, paths: Sequence[Path], labels: Labels) -> Blend:
+    """The nearest weighted sum of two algorithms, each anywhere on its paths.
+
+    Sums of two filters of one spectrum are left out: they are filters again, and near to those of other algorithms.
+    """
+    known = {
+        name: torch.cat([p.predictions for p in paths if p.algorithm == name]).flatten(1) for name in _names(paths)
+    }
+    apart = {p.algorithm for p in paths if not p.iterates} - {"ols"}
+    pairs = [(a, b) for a in known if a not in apart for b in apart]
+    targets, unit = layers.flatten(1), labels.square().sum()
+    squares = {name: each.square().sum(1) for name, each in known.items()}
+    reached = {name: targets @ each.mT for name, each in known.items()}
+    blends = [_blend((a, b), known, squares, reached, targets.square().sum(1), unit) for a, b in pairs]
+    return min(blends, key=lambda blend: blend.misfit)
+
+
+def _names(paths: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path.algorithm for path in paths))
+
+
+def _blend(
+    parts: tuple[str, str],
+    known: Mapping[str, Tensor],
+    squares: Mapping[str, Tensor],
+    reached: Mapping[str, Tensor],
+    own: Tensor,
+    unit: Tensor,
+) -> Blend:
+    """The best non-negative weights of every pair of values, layer by layer: two equations each."""
+    a, b = parts
+    cross = known[a] @ known[b].mT
+    determinant = squares[a][:, None] * squares[b] - cross**2
+    sound = determinant > 1e-9 * squares[a][:, None] * squares[b]
+    shares, misfits = [], []
+    for to_a, to_b, size in zip(reached[a], reached[b], own, strict=True):
+        of_a = (squares[b] * to_a[:, None] - cross * to_b) / determinant
+        of_b = (squares[a][:, None] * to_b - cross * to_a[:, None]) / determinant
+        explained = of_a * to_a[:, None] + of_b * to_b
+        explained = torch.where(sound & (of_a >= 0) & (of_b >= 0), explained, -torch.inf)
+        best = int(explained.argmax())
+        shares.append([of_a.flatten()[best].item(), of_b.flatten()[best].item()])
+        misfits.append((size - explained.flatten()[best]) / unit)
+    return Blend(parts, torch.tensor(shares, dtype=own.dtype), torch.stack(misfits))
+
+
+@dataclass(frozen=True)
+class Lean:
+    """Which of two matches the layers are nearer to.
+
+    Attributes:
+        share: How far from the first towards the second the layers lie, as a share of the way: 0 on the first, 1 on
+            the second, .5 as near to one as to the other. Noise that knows nothing of the prompt does not move it.
+        ci: Its 95% bootstrap interval over prompts.
+        apart: Mean squared distance between the two, in units of the mean squared label.
+    """
+
+    share: float
+    ci: tuple[float, float]
+    apart: float
+
+
+def lean(layers: Layers, first: Match, second: Match, labels: Labels, shares: Float[Tensor, "resample batch"]) -> Lean:
+    """How layers lie between two matches, all layers together.
+
+    Args:
+        layers: What each layer predicts.
+        first: Where they stand on one path.
+        second: Where they stand on another.
+        labels: Of the prompts.
+        shares: Bootstrap weights of the prompts.
+    """
+    way = second.predictions - first.predictions
+    gone = ((layers - first.predictions) * way).sum((0, 2))
+    length = way.square().sum((0, 2))
+    if not length.sum() > 0:
+        return Lean(0.5, (0.0, 1.0), 0.0)
+    resampled = (shares @ gone) / (shares @ length)
+    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    unit = labels.square().sum() * len(layers)
+    return Lean((gone.sum() / length.sum()).item(), (low, high), (length.sum() / unit).item())

@@ -1,0 +1,358 @@
+"""Layer sequences with a known answer: algorithms planted layer by layer with noise, and what must not be named."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import baselines
+from workbench.baselines import Prefixes
+from workbench.batch import RegressionBatch
+from workbench.tasks.linear_regression import LinearRegression
+
+NOISES = (0.0, 0.01, 0.03, 0.1)
+"""Standard deviations of what is added to every layer, in units of the labels'."""
+TASKS = (
+    LinearRegression(d_input=4, n_context=12),
+    LinearRegression(d_input=4, n_context=20, covariance="condition", condition_number=10.0),
+    LinearRegression(d_input=5, n_context=11),
+    LinearRegression(d_input=6, n_context=24),
+    LinearRegression(d_input=6, n_context=16, covariance="skewed"),
+    LinearRegression(d_input=8, n_context=20),
+    LinearRegression(d_input=8, n_context=20, covariance="condition", condition_number=30.0),
+    LinearRegression(d_input=8, n_context=24, noise_std=0.3),
+    LinearRegression(d_input=10, n_context=21),
+    LinearRegression(d_input=10, n_context=30, covariance="condition", condition_number=100.0),
+)
+N_PROMPTS = 192
+_MOVING = (0.05, 0.95)
+_TRIES = 200
+
+Layers = Float[Tensor, "layer batch scored"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """The prompts of one setting, with what the planted algorithms need.
+
+    Attributes:
+        task: Their law.
+        batch: The prompts.
+        prefixes: Of all of them.
+        scored: Context positions that count.
+    """
+
+    task: LinearRegression
+    batch: RegressionBatch
+    prefixes: Prefixes
+    scored: slice
+
+    @classmethod
+    def of(cls, task: LinearRegression, seed: int) -> "Prompts":
+        """``N_PROMPTS`` prompts of a task; the first position, which has no examples, does not count."""
+        batch = task.prompts(seed, "planted", 0, N_PROMPTS)
+        assert isinstance(batch, RegressionBatch)
+        return cls(task, batch, Prefixes.of(batch.xs, batch.ys), slice(1, task.n_context))
+
+    @property
+    def labels(self) -> Float[Tensor, "batch scored"]:
+        """Of the scored positions."""
+        return self.prefixes.ys[:, self.scored]
+
+    def run(self, name: str, steps: list[int] | None = None, **options: Any) -> Tensor:
+        """What an algorithm predicts at the scored positions."""
+        return baselines.predict(name, self.prefixes, steps=steps, **options)[..., self.scored]
+
+    @cached_property
+    def converged(self) -> Float[Tensor, "batch scored"]:
+        """Least squares, where every solver ends."""
+        return self.run("ols")
+
+    @cached_property
+    def scales(self) -> tuple[float, float]:
+        """The largest eigenvalue of any S_i, and of any S_i / i with at least as many examples as dimensions."""
+        means = self.prefixes.largest / self.prefixes.counts.clamp(min=1)
+        return self.prefixes.largest.max().item(), means[:, self.task.d_input :].max().item()
+
+    def left(self, layers: Layers) -> Float[Tensor, " layer"]:
+        """How far from convergence each layer is, 1 for silence."""
+        return ((layers - self.converged) ** 2).sum((1, 2)) / self.converged.square().sum()
+
+    def on_the_way(self, layers: Layers) -> int:
+        """How many layers stand between start and convergence."""
+        left = self.left(layers)
+        low, high = _MOVING
+        return int(((1 - left > low) & (1 - left < high)).sum())
+
+    @property
+    def silence(self) -> Float[Tensor, "batch scored"]:
+        """No prediction."""
+        return torch.zeros_like(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One planted sequence.
+
+    Attributes:
+        kind: What was planted, with its convention.
+        truth: The name that the verdict should give, or None for a control: it should abstain.
+        layers: What each layer predicts.
+    """
+
+    kind: str
+    truth: str | None
+    layers: Layers
+
+
+class Dice:
+    """Random choices of one case, from one generator."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, low: float, high: float) -> float:
+        """Between the two."""
+        return low + (high - low) * torch.rand((), generator=self.generator).item()
+
+    def whole(self, low: int, high: int) -> int:
+        """From low to high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def pick(self, n: int) -> int:
+        """A number below n."""
+        return self.whole(0, n - 1)
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of this shape."""
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype)
+
+
+Planted = tuple[str, Layers]
+Plant = Callable[[Prompts, Dice], Planted]
+
+
+def _gd_options(prompts: Prompts, dice: Dice) -> dict[str, Any]:
+    """A step size under one of three conventions; small enough to converge on every prefix."""
+    sums, means = prompts.scales
+    which, size = dice.pick(3), dice.uniform(0.3, 1.4)
+    if which == 0:
+        return {"relative_step_size": size}
+    if which == 1:
+        return {"step_size": size / sums}
+    return {"step_size": 0.5 * size / means, "gradient": "mean"}
+
+
+def _gd_constant(prompts: Prompts, dice: Dice) -> Planted:
+    options, each = _gd_options(prompts, dice), dice.whole(1, 3)
+    steps = [each * (i + 1) for i in range(dice.whole(4, 7))]
+    return f"gd, steps {steps}, {_told(options)}", prompts.run("gd", steps, **options)
+
+
+def _gd_growing(prompts: Prompts, dice: Dice) -> Planted:
+    options, factor, first = _gd_options(prompts, dice), dice.uniform(1.8, 3.0), dice.whole(1, 3)
+    steps = [max(first + i, round(first * factor**i)) for i in range(dice.whole(4, 6))]
+    return f"gd, steps {steps}, {_told(options)}", prompts.run("gd", steps, **options)
+
+
+def _newton(prompts: Prompts, dice: Dice) -> Planted:
+    which = dice.pick(5)
+    sums, _ = prompts.scales
+    options: dict[str, Any] = (
+        {"alpha": dice.uniform(0.3, 1.0)},
+        {"norm": "frobenius"},
+        {"norm": "frobenius", "alpha": 2.0},
+        {"norm": "none", "alpha": dice.uniform(0.3, 1.0) / sums**2},
+        {"start": "identity", "alpha": dice.uniform(0.5, 1.0)},
+    )[which]
+    first, each = dice.whole(0, 3), dice.whole(1, 2)
+    steps = [first + each * i for i in range(dice.whole(4, 7))]
+    return f"newton, steps {steps}, {_told(options)}", prompts.run("newton", steps, **options)
+
+
+def _cg(prompts: Prompts, dice: Dice) -> Planted:
+    steps = list(range(1, min(prompts.task.d_input, dice.whole(4, 7)) + 1))
+    return f"cg, steps {steps}", prompts.run("cg", steps)
+
+
+def _gd_plus_plus(prompts: Prompts, dice: Dice) -> Planted:
+    _, means = prompts.scales
+    steps = list(range(1, dice.whole(4, 6)))
+    if dice.pick(2):
+        options: dict[str, Any] = {
+            "relative_step_size": dice.uniform(0.4, 1.3),
+            "relative_gamma": dice.uniform(0.2, 0.7),
+        }
+    else:
+        sizes, gammas = [dice.uniform(0.5, 1.6) / means] * 6, [dice.uniform(0.2, 0.45) / means] * 6
+        options = {"schedule": sizes, "gammas": gammas, "gradient": "mean"}
+    return f"gd++, steps {steps}, {_told(options)}", prompts.run("gd_plus_plus", steps, **options)
+
+
+def _ridge(prompts: Prompts, dice: Dice) -> Planted:
+    sums, _ = prompts.scales
+    first, factor = sums * dice.uniform(0.1, 0.6), dice.uniform(0.2, 0.5)
+    strengths = [first * factor**i for i in range(dice.whole(4, 7))]
+    told = ", ".join(f"{strength:.3g}" for strength in strengths)
+    return f"ridge, strengths {told}", torch.stack([prompts.run("ridge", ridge=r) for r in strengths])
+
+
+def _at_once(prompts: Prompts, dice: Dice, known: Tensor) -> Layers:
+    """Silence, then the same from some layer on."""
+    quiet, loud = dice.whole(1, 3), dice.whole(2, 4)
+    return torch.stack([prompts.silence] * quiet + [known] * loud)
+
+
+def _ols(prompts: Prompts, dice: Dice) -> Planted:
+    return "least squares at once", _at_once(prompts, dice, prompts.converged)
+
+
+def _neighbors(prompts: Prompts, dice: Dice) -> tuple[str, Tensor]:
+    options: dict[str, Any] = {"n_neighbors": dice.whole(1, 5)}
+    if dice.pick(2):
+        options |= {"weighting": "distance", "power": float(dice.whole(1, 2))}
+    return f"knn, {_told(options)}", prompts.run("knn", **options)
+
+
+def _online(prompts: Prompts, dice: Dice) -> tuple[str, Tensor]:
+    if dice.pick(2):
+        factor = dice.uniform(0.3, 1.5)
+        return f"online gd, relative step size {factor:.3g}", prompts.run(
+            "adaptive_online_gd", relative_step_size=factor
+        )
+    size = dice.uniform(0.3, 1.0) / prompts.batch.xs.square().sum(-1).mean().item()
+    return f"online gd, step size {size:.3g}", prompts.run("online_gd", step_size=size)
+
+
+def _knn_at_once(prompts: Prompts, dice: Dice) -> Planted:
+    told, known = _neighbors(prompts, dice)
+    return f"{told}, at once", _at_once(prompts, dice, known)
+
+
+def _online_at_once(prompts: Prompts, dice: Dice) -> Planted:
+    told, known = _online(prompts, dice)
+    return f"{told}, at once", _at_once(prompts, dice, known)
+
+
+def _mixture(prompts: Prompts, dice: Dice) -> Planted:
+    """A filter that advances, and beside it, in every layer, something that is none."""
+    told, layers = (_gd_constant, _newton, _cg, _ridge, _gd_growing)[dice.pick(5)](prompts, dice)
+    other, known = (_neighbors, _online)[dice.pick(2)](prompts, dice)
+    share = dice.uniform(0.35, 0.65)
+    return f"{share:.2f} x ({told}) + {1 - share:.2f} x ({other})", share * layers + (1 - share) * known
+
+
+PLANTED: tuple[tuple[str, Plant, int], ...] = (
+    ("gd", _gd_constant, 3),
+    ("newton", _gd_growing, 3),  # Newton's iteration from alpha I is gradient descent with 2^k steps
+    ("newton", _newton, 2),
+    ("cg", _cg, 2),
+    ("gd_plus_plus", _gd_plus_plus, 2),
+    ("ridge", _ridge, 3),
+    ("ols", _ols, 0),
+    ("knn", _knn_at_once, 0),
+    ("online_gd", _online_at_once, 0),
+    ("mixture", _mixture, 0),
+)
+"""Truth, what plants it, and how many layers must stand on the way for it to be there to be seen."""
+
+
+def _told(options: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in options.items()
+    )
+
+
+def planted(prompts: Prompts, seed: int) -> Iterator[Case]:
+    """One case of every kind, each with noise of a random level, silent layers before it and, perhaps, repeats."""
+    for i, (truth, plant, least) in enumerate(PLANTED):
+        dice = Dice(seed * 1000 + i)
+        kind, layers = plant(prompts, dice)
+        for _ in range(_TRIES):
+            if prompts.on_the_way(layers) >= least:
+                break
+            kind, layers = plant(prompts, dice)
+        yield _noisy(kind, truth, torch.cat([prompts.silence[None]] * dice.whole(0, 2) + [layers]), prompts, dice)
+
+
+def _noisy(kind: str, truth: str | None, layers: Layers, prompts: Prompts, dice: Dice) -> Case:
+    noise = NOISES[dice.pick(len(NOISES))]
+    added = noise * prompts.labels.std() * dice.noise(layers)
+    return Case(f"{kind}; noise {noise:g}", truth, layers + added)
+
+
+def controls(prompts: Prompts, seed: int) -> Iterator[Case]:
+    """Sequences that no algorithm should be read into."""
+    for i, control in enumerate((_zero, _shuffled, _reversed, _fixed_weights, _memoriser, _random_features)):
+        dice = Dice(seed * 1000 + 500 + i)
+        kind, layers = control(prompts, dice)
+        yield _noisy(kind, None, layers, prompts, dice)
+
+
+def _zero(prompts: Prompts, dice: Dice) -> Planted:
+    return "zero predictor", torch.stack([prompts.silence] * dice.whole(4, 8))
+
+
+def _sequence(prompts: Prompts, dice: Dice) -> Planted:
+    """An iteration of which at least three layers are on the way, over a good part of it."""
+    while True:
+        told, layers = (_gd_constant, _newton, _gd_growing, _cg)[dice.pick(4)](prompts, dice)
+        left = prompts.left(layers)
+        if prompts.on_the_way(layers) >= 3 and left.max() - left.min() > 0.3:
+            return told, layers
+
+
+def _shuffled(prompts: Prompts, dice: Dice) -> Planted:
+    """Layers in an order in which a later one is well behind an earlier one."""
+    told, layers = _sequence(prompts, dice)
+    while True:
+        order = torch.randperm(len(layers), generator=dice.generator)
+        moved = layers[order]
+        left = prompts.left(moved)
+        if (left - left.cummin(0).values).max() > 0.15:
+            return f"shuffled ({told})", moved
+
+
+def _reversed(prompts: Prompts, dice: Dice) -> Planted:
+    told, layers = _sequence(prompts, dice)
+    return f"reversed ({told})", layers.flip(0)
+
+
+def _fixed_weights(prompts: Prompts, dice: Dice) -> Planted:
+    """A model that has learnt one w by heart, more of it from layer to layer."""
+    w = torch.randn(prompts.task.d_input, generator=dice.generator, dtype=torch.float64)
+    said = (prompts.prefixes.xs @ w)[:, prompts.scored]
+    n = dice.whole(4, 6)
+    return "one w by heart", torch.stack([(i + 1) / n * said for i in range(n)])
+
+
+def _memoriser(prompts: Prompts, dice: Dice) -> Planted:
+    """The Bayes predictor of a few w by heart, sharper from layer to layer, on prompts with other w."""
+    n_pool = 2 ** dice.whole(2, 5)
+    pool = torch.randn(n_pool, prompts.task.d_input, generator=dice.generator, dtype=torch.float64)
+    spreads = [2.0 * 0.5**i for i in range(dice.whole(3, 5))]
+    layers = [prompts.run("finite_pool", pool=pool, noise_variance=spread) for spread in spreads]
+    return f"{n_pool} w by heart", torch.stack(layers)
+
+
+def _random_features(prompts: Prompts, dice: Dice) -> Planted:
+    """Read-outs of random features of each prefix, one layer wider than the other, fitted on other prompts."""
+    other = Prompts.of(prompts.task, seed=dice.whole(10**6, 10**7))
+    layers = []
+    for width in (32, 64, 128, 256)[: dice.whole(3, 4)]:
+        maps = torch.randn(2 * prompts.task.d_input + 2, width, generator=dice.generator, dtype=torch.float64)
+        fit, ask = _features(other, maps), _features(prompts, maps)
+        gram = fit.mT @ fit + 1e-2 * len(fit) * torch.eye(width, dtype=fit.dtype)
+        layers.append((ask @ torch.linalg.solve(gram, fit.mT @ other.labels.flatten())).reshape(prompts.labels.shape))
+    return "random features", torch.stack(layers)
+
+
+def _features(prompts: Prompts, maps: Tensor) -> Float[Tensor, "rows width"]:
+    """Random rectified sums of the query and of the last example."""
+    xs, ys = prompts.prefixes.xs, prompts.prefixes.ys
+    rows = torch.cat([xs[:, 1:], xs[:, :-1], ys[:, :-1, None], torch.ones_like(ys[:, 1:, None])], -1)
+    return torch.relu(rows.flatten(0, 1) @ maps) / maps.shape[1] ** 0.5
