@@ -5,8 +5,8 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,12 +14,14 @@ import torch
 
 from tests.helpers import tiny_config
 from workbench.errors import InputError
+from workbench.models.config import TransformerConfig
 from workbench.models.kinds import SWITCHES
+from workbench.tasks import LinearRegression
 from workbench.training.building import build_model
-from workbench.training.config import RunConfig
+from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.gradients import Autograd
 from workbench.training.program import Program, as_it_is
-from workbench.training.written import Written, kernels_for, obstacle, plain
+from workbench.training.written import MakeBlocks, Written, WrittenBlocks, kernels_for, obstacle, plain
 
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -39,7 +41,7 @@ def replicas(n: int, shape: dict[str, Any], **train: Any) -> list[RunConfig]:
     return [replace(config, train=replace(config.train, seed=seed)) for seed in range(n)]
 
 
-def both(configs: list[RunConfig], pieces: ModuleType) -> tuple[Any, Any]:
+def both(configs: list[RunConfig], blocks: MakeBlocks) -> tuple[Any, Any]:
     """Losses and gradients, differentiated and written out, away from the special initial weights."""
     program = Program(configs)
     for part in program.weights:
@@ -47,14 +49,14 @@ def both(configs: list[RunConfig], pieces: ModuleType) -> tuple[Any, Any]:
     program.update()
     model, n = build_model(configs[0]), len(configs)
     automatic = Autograd(model, program.layout, n, as_it_is)(program.weights, program.parts)
-    written = Written(build_model(configs[0]), program.layout, n, as_it_is, pieces)(program.weights, program.parts)
+    written = Written(build_model(configs[0]), program.layout, n, as_it_is, blocks)(program.weights, program.parts)
     return automatic, written
 
 
 @pytest.mark.parametrize("n_replicas", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict[str, Any], n_replicas: int):
-    automatic, written = both(replicas(n_replicas, shape, precision="float64"), plain)
+    automatic, written = both(replicas(n_replicas, shape, precision="float64"), partial(WrittenBlocks, pieces=plain))
     torch.testing.assert_close(written, automatic, rtol=1e-10, atol=1e-12)
     assert all(part.abs().max() > 1e-3 for part in automatic[1])
 
@@ -107,10 +109,59 @@ def test_kernels_are_for_accelerators_short_prompts_and_float32():
     assert kernels_for(config) is None
 
 
-if __name__ == "__main__":
-    from workbench.training.written import kernels
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"d_model": 96, "n_heads": 3}, "d_model 96"),
+        ({"d_head": 32}, "heads 64"),
+        ({"d_mlp": 192}, "MLP 192"),
+        ({"d_head": 8}, "d_head is 8"),
+    ],
+)
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton comes with CUDA builds of torch alone")
+def test_wider_blocks_are_left_to_the_other_kernels(shape: dict[str, Any], words: str):
+    from workbench.training.written import narrow
 
-    for n_replicas in (1, 3):
-        wide = replicas(n_replicas, {"n_heads": 2, "d_head": 16, "d_model": 32})
-        automatic, written = both(wide, kernels)
-        torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)
+    (config,) = replicas(1, {"d_model": 32, "n_heads": 2, "d_mlp": 128})
+    assert narrow.obstacle(config.model, 64) == ""
+    assert words in narrow.obstacle(replace(config.model, **shape), 64)
+    assert "65 positions" in narrow.obstacle(config.model, 65)
+
+
+def narrow_configs(n: int, n_context: int, **train: Any) -> list[RunConfig]:
+    model = TransformerConfig(n_layers=2, d_model=32, n_heads=2, d_mlp=128)
+    task = LinearRegression(d_input=2, n_context=n_context)
+    return [RunConfig(task, model, TrainConfig(seed=seed, **train)).resolved() for seed in range(n)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("n_replicas", [1, 64])
+def test_rounded_gradients_of_narrow_blocks_are_near_the_exact_ones(n_replicas: int):
+    """One model takes small tiles and several parts of a sum, 64 take large ones and one part."""
+    configs = narrow_configs(n_replicas, 20, n_batch=32, device="cuda", precision="bf16")
+    program = Program(configs)
+    assert isinstance(program._differentiate, Written)
+    assert type(program._differentiate.blocks).__name__ == "NarrowBlocks"
+    program.parts = program._draw(program.step)
+    maps, rest = program._leaves()
+    exact = Autograd(build_model(configs[0]), program.layout, n_replicas, as_it_is)((maps.float(), rest), program.parts)
+    losses, gradients = program._differentiate((maps, rest), program.parts)
+    torch.testing.assert_close(losses, exact[0], rtol=1e-2, atol=0)
+    for found, expected in zip(gradients, exact[1], strict=True):
+        assert (found.float() - expected).norm() < 1e-2 * expected.norm()
+
+
+def compare_kernels() -> None:
+    """Several tiles of positions and of rows, the last ones partly filled; small tiles, then large ones."""
+    from workbench.training.written import kernels, narrow, narrow_kernels
+
+    for n_replicas, n_context, many in ((1, 20, narrow_kernels._MANY), (3, 9, 1)):
+        narrow_kernels._MANY = many
+        configs = narrow_configs(n_replicas, n_context, n_batch=4, precision="float32")
+        for blocks in (partial(WrittenBlocks, pieces=kernels), narrow.NarrowBlocks):
+            automatic, written = both(configs, blocks)
+            torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)
+
+
+if __name__ == "__main__":
+    compare_kernels()

@@ -1,13 +1,14 @@
 """Losses and gradients of plain transformers, with the blocks' backward pass written out."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from workbench.models.config import TransformerConfig
 from workbench.models.prompt import plan_of
 from workbench.models.transformer import Transformer
 from workbench.training.config import RunConfig
@@ -15,22 +16,29 @@ from workbench.training.flat import FlatLayout
 from workbench.training.gradients import Found, Leaves, Parts
 from workbench.training.loss import batch_of
 from workbench.training.replicas import over
-from workbench.training.written.blocks import WrittenBlocks, obstacle
+from workbench.training.written.blocks import Blocks, WrittenBlocks, obstacle
 
 __all__ = ["Written", "WrittenBlocks", "kernels_for", "obstacle"]
 
 
-def kernels_for(config: RunConfig) -> ModuleType | None:
-    """The kernels that can run a config's blocks on its device, or None."""
+MakeBlocks = Callable[[TransformerConfig, FlatLayout, Callable[[Any], Any]], Blocks]
+"""From a model's config, the layout of its weights, and the compiler of small pieces."""
+
+
+def kernels_for(config: RunConfig) -> MakeBlocks | None:
+    """Blocks as kernels that can run a config on its device, or None."""
     model, train = config.model, config.train
     n_positions = plan_of(model).n_positions(model.n_context) if model.n_context else model.n_ctx or 0
     if not train.device.startswith("cuda") or train.precision == "float64" or obstacle(model):
         return None
     if find_spec("triton") is None:
         return None
-    from workbench.training.written import kernels
+    from workbench.training.written import kernels, narrow
 
-    return None if kernels.obstacle(n_positions, model.head_width) else kernels
+    if kernels.obstacle(n_positions, model.head_width):
+        return None
+    wide = train.precision != "bf16" or narrow.obstacle(model, n_positions)
+    return partial(WrittenBlocks, pieces=kernels) if wide else narrow.NarrowBlocks
 
 
 class Written:
@@ -40,10 +48,15 @@ class Written:
     """
 
     def __init__(
-        self, model: Transformer, layout: FlatLayout, n_replicas: int, compiler: Callable[[Any], Any], pieces: Any
+        self,
+        model: Transformer,
+        layout: FlatLayout,
+        n_replicas: int,
+        compiler: Callable[[Any], Any],
+        blocks: MakeBlocks,
     ) -> None:
         self.model, self.layout = model, layout
-        self.blocks = WrittenBlocks(model.config, layout, compiler, pieces)
+        self.blocks = blocks(model.config, layout, compiler)
         self._embed = compiler(over(n_replicas, self._embedded))
         self._head = compiler(over(n_replicas, self._loss))
 

@@ -8,7 +8,7 @@ without a copy.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -51,6 +51,29 @@ class Kept:
     norms: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Stack:
+    """The weights of all blocks in the flat vectors; every layer lies there in the same order."""
+
+    layout: FlatLayout
+    n_layers: int
+
+    def of(self, part: Tensor, name: str) -> Float[Tensor, "replica layer ..."]:
+        """A weight of all layers as one view."""
+        start, shape = self.layout.starts[f"blocks.0.{name}"], self.layout.shapes[f"blocks.0.{name}"]
+        apart = self.layout.starts[f"blocks.1.{name}"] - start if self.n_layers > 1 else part.shape[1]
+        offset = start if start < self.layout.n_maps else start - self.layout.n_maps
+        inner = [shape[1], 1] if len(shape) == 2 else [1]
+        return part.as_strided(
+            (part.shape[0], self.n_layers, *shape), (part.stride(0), apart, *inner), part.storage_offset() + offset
+        )
+
+    def weights(self, maps: Tensor, rest: Tensor) -> dict[str, Tensor]:
+        """Every weight of all layers, by its name in a block."""
+        names = [name.removeprefix("blocks.0.") for name in self.layout.starts if name.startswith("blocks.0.")]
+        return {name: self.of(rest if name.startswith("ln") else maps, name) for name in names}
+
+
 class WrittenBlocks:
     """The blocks of R replicas.
 
@@ -64,26 +87,14 @@ class WrittenBlocks:
     def __init__(
         self, config: TransformerConfig, layout: FlatLayout, compiler: Callable[[Any], Any], pieces: ModuleType
     ) -> None:
-        self.config, self.layout, self.pieces = config, layout, pieces
+        self.config, self.stack, self.pieces = config, Stack(layout, config.n_layers), pieces
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.head_width
         self.scale = config.attention_scale or self.d_head**-0.5
         self._added, self._summed = compiler(_added), compiler(_summed)
 
     def __call__(self, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
         """The stream after the last block, differentiable in all three arguments."""
-        return _Blocks.apply(stream, maps, rest, self)  # type: ignore[return-value]
-
-    # Weights
-
-    def stacked(self, part: Tensor, name: str) -> Float[Tensor, "replica layer ..."]:
-        """A weight of all layers as one view; every layer lies in the flat vector in the same order."""
-        start, shape = self.layout.starts[f"blocks.0.{name}"], self.layout.shapes[f"blocks.0.{name}"]
-        apart = self.layout.starts[f"blocks.1.{name}"] - start if self.n_layers > 1 else part.shape[1]
-        offset = start if start < self.layout.n_maps else start - self.layout.n_maps
-        inner = [shape[1], 1] if len(shape) == 2 else [1]
-        return part.as_strided(
-            (part.shape[0], self.n_layers, *shape), (part.stride(0), apart, *inner), part.storage_offset() + offset
-        )
+        return differentiable(self, stream, maps, rest)
 
     # Forward
 
@@ -91,7 +102,7 @@ class WrittenBlocks:
         """The stream after the last block, and what the backward pass needs."""
         n_replicas, n_batch, n_positions, d_model = stream.shape
         n_rows = n_batch * n_positions
-        kept, get = self._buffers(stream, maps.dtype, n_rows), self._weights(maps, rest)
+        kept, get = self._buffers(stream, maps.dtype, n_rows), self.stack.weights(maps, rest)
         now = stream.reshape(n_replicas, n_rows, d_model)
         added: Tensor | None = None
         bias: Tensor | None = None
@@ -134,10 +145,6 @@ class WrittenBlocks:
             buffers[name] = stream.new_empty(*shape, config.d_model)
         return Kept(buffers)
 
-    def _weights(self, maps: Tensor, rest: Tensor) -> dict[str, Tensor]:
-        names = [name.removeprefix("blocks.0.") for name in self.layout.starts if name.startswith("blocks.0.")]
-        return {name: self.stacked(rest if name.startswith("ln") else maps, name) for name in names}
-
     def _packed(self, rows: Tensor, n_batch: int) -> Tensor:
         return rows.unflatten(1, (n_batch, -1)).unflatten(-1, (3, self.n_heads, self.d_head))
 
@@ -150,7 +157,7 @@ class WrittenBlocks:
         """Gradients with respect to the incoming stream and both parts of the weights."""
         n_replicas, n_batch, n_positions, d_model = d_out.shape
         n_rows = n_batch * n_positions
-        get, b = self._weights(maps, rest), kept.buffers
+        get, b = self.stack.weights(maps, rest), kept.buffers
         d_maps, d_rest = maps.new_zeros(maps.shape), rest.new_zeros(rest.shape)
         d_total = d_out.reshape(n_replicas, n_rows, d_model).clone()
         shape = (n_replicas, self.n_layers, n_rows)
@@ -199,21 +206,21 @@ class WrittenBlocks:
             "mlp.out.weight": (d["post"], b["post"]),
         }
         for name, (d_out, read) in pairs.items():
-            into = self.stacked(d_maps, name)
+            into = self.stack.of(d_maps, name)
             torch.bmm(d_out.flatten(0, 1).mT, read.flatten(0, 1), out=into.view(-1, *into.shape[2:]))
 
     def _bias_gradients(self, sums: tuple[Tensor, ...], d_maps: Tensor, d_rest: Tensor) -> None:
         """Put the sums in place; the output bias of an MLP is added in the norm of the next layer."""
         norms, gelus, qkvs, last = sums
         for which, name in ((0, "ln1"), (1, "ln2")):
-            self.stacked(d_rest, f"{name}.w").copy_(norms[:, :, which, 0])
-            self.stacked(d_rest, f"{name}.b").copy_(norms[:, :, which, 1])
-        self.stacked(d_maps, "attn.out.bias").copy_(norms[:, :, 1, 2])
-        out_bias = self.stacked(d_maps, "mlp.out.bias")
+            self.stack.of(d_rest, f"{name}.w").copy_(norms[:, :, which, 0])
+            self.stack.of(d_rest, f"{name}.b").copy_(norms[:, :, which, 1])
+        self.stack.of(d_maps, "attn.out.bias").copy_(norms[:, :, 1, 2])
+        out_bias = self.stack.of(d_maps, "mlp.out.bias")
         out_bias[:, :-1].copy_(norms[:, 1:, 0, 2])
         out_bias[:, -1].copy_(last)
-        self.stacked(d_maps, "mlp.inner.bias").copy_(gelus)
-        self.stacked(d_maps, "attn.qkv.bias").copy_(qkvs)
+        self.stack.of(d_maps, "mlp.inner.bias").copy_(gelus)
+        self.stack.of(d_maps, "attn.qkv.bias").copy_(qkvs)
 
 
 def _added(stream: Tensor, added: Tensor, bias: Tensor) -> Tensor:
@@ -239,9 +246,31 @@ def _back(d_rows: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(d_rows, weight) if d_rows.shape[0] > 1 else torch.mm(d_rows[0], weight[0])[None]
 
 
+@runtime_checkable
+class Blocks(Protocol):
+    """Blocks with a backward pass of their own."""
+
+    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
+        """The stream after the last block, differentiable in all three arguments."""
+        ...
+
+    def forward(self, stream: Stream, maps: Tensor, rest: Tensor) -> tuple[Stream, Any]:
+        """The stream after the last block, and what the backward pass needs."""
+        ...
+
+    def backward(self, d_out: Stream, kept: Any, maps: Tensor, rest: Tensor) -> tuple[Stream, Tensor, Tensor]:
+        """Gradients with respect to the incoming stream and both parts of the weights."""
+        ...
+
+
+def differentiable(blocks: Blocks, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
+    """The stream after the last block, differentiable in all but the first argument."""
+    return _Blocks.apply(stream, maps, rest, blocks)  # type: ignore[return-value]
+
+
 class _Blocks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, stream: Tensor, maps: Tensor, rest: Tensor, blocks: WrittenBlocks) -> Tensor:
+    def forward(ctx: Any, stream: Tensor, maps: Tensor, rest: Tensor, blocks: Blocks) -> Tensor:
         out, ctx.kept = blocks.forward(stream, maps, rest)
         ctx.blocks = blocks
         ctx.save_for_backward(maps, rest)

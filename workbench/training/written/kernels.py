@@ -38,7 +38,7 @@ def _norm_rows(d: int) -> int:
     return max(1, 1024 // triton.next_power_of_2(d))
 
 
-def _precision(tensor: Tensor) -> str:
+def precision(tensor: Tensor) -> str:
     """Products of float32 numbers in three roundings, as exact as float32 itself, or in one."""
     exact = tensor.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return "tf32x3" if exact else "tf32"
@@ -136,7 +136,7 @@ def _add_norm_backward(
 
 
 @triton.jit
-def _half_erfc_and_bell(x):
+def half_erfc_and_bell(x):
     """(1 - erf(|x| / sqrt 2)) / 2 to 1e-7 and exp(-x^2 / 2) (Abramowitz and Stegun 1964, 7.1.26)."""
     size = tl.abs(x) * 0.7071067811865476
     t = 1.0 / (1.0 + 0.3275911 * size)
@@ -166,7 +166,7 @@ def _gelu(
     place = pre + replica * pre_apart + row * d + column
     x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
     x += tl.load(bias + replica * bias_apart + column, mask=column < d, other=0.0).to(tl.float32)
-    tail, bell = _half_erfc_and_bell(x)
+    tail, bell = half_erfc_and_bell(x)
     share = tl.where(x > 0, 1.0 - tail, tail)
     tl.store(out + replica * out_apart + row * d + column, (x * share).to(out.dtype.element_ty), mask=inside)
     tl.store(place, (share + x * bell * 0.3989422804014327).to(pre.dtype.element_ty), mask=inside)
@@ -210,7 +210,7 @@ def attention(qkv: Tensor, bias: Tensor, out: Tensor, scale: float) -> Tensor:
     logs = torch.empty(n_replicas, n_batch, n_heads, n_positions, device=qkv.device)
     _attention[(n_batch, n_heads, n_replicas)](
         qkv, qkv.stride(0), bias, bias.stride(0), out, out.stride(0), logs, scale * 1.4426950408889634, n_batch,
-        n_positions, n_heads, d_head, _TILE, triton.cdiv(n_positions, _TILE), _precision(qkv),
+        n_positions, n_heads, d_head, _TILE, triton.cdiv(n_positions, _TILE), precision(qkv),
         num_warps=_warps(qkv, n_replicas * n_batch * n_heads),
     )  # fmt: skip
     return logs
@@ -276,7 +276,7 @@ def attention_backward(
     _attention_backward[(n_batch, n_heads, n_replicas)](
         d_out, d_out.stride(0), out, out.stride(0), logs, qkv, qkv.stride(0), bias, bias.stride(0), d_qkv,
         d_qkv.stride(0), parts, parts.stride(0), scale, n_batch, n_positions, n_heads, d_head, _TILE,
-        triton.cdiv(n_positions, _TILE), _precision(qkv), num_warps=_warps(qkv, n_replicas * n_batch * n_heads),
+        triton.cdiv(n_positions, _TILE), precision(qkv), num_warps=_warps(qkv, n_replicas * n_batch * n_heads),
     )  # fmt: skip
 
 
