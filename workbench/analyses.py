@@ -1,24 +1,35 @@
 """Analyses on runs: computed once, kept in the run folder, read ever after."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
+from workbench.agreement.measured import Algorithm, MeasureConfig
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.configs import no_nan, to_data
 from workbench.opened import Run
 from workbench.runs import result_key
 
-AGREEMENT = "agreement"
-_AGREEMENT_CODE = 2
+if TYPE_CHECKING:
+    from workbench.agreement.read_outs import ReadOuts
+    from workbench.models.transformer import Transformer
+
+Tell = Callable[[str], None]
+
+AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
+MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
+_AGREEMENT_CODE = 3
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
+_MEASURES_CODE, _FORGETTING_CODE = 1, 1
+_MEASURED = ("gd", "newton", "cg")
+"""Algorithms that layers are measured against at the best steps that a record names."""
 
 
 def agree(
     run: Run,
     config: AgreementConfig | None = None,
     step: int | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """The layer-by-layer agreement of a checkpoint with the reference algorithms, as the JSON output has it.
 
@@ -50,9 +61,7 @@ def agree(
     return record
 
 
-def _agreement_record(
-    run: Run, config: AgreementConfig, step: int, tell: Callable[[str], None] | None
-) -> dict[str, Any]:
+def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell | None) -> dict[str, Any]:
     from workbench.agreement.layerwise import study
 
     task = run.task()
@@ -75,6 +84,7 @@ def _agreement_record(
         "layers": raw["layers"],
         "trend": raw["trend"],
         "verdict": raw["verdict"],
+        "fingerprint": raw["fingerprint"],
         "final_norm": normed,
     }
 
@@ -85,3 +95,115 @@ def agreements(run: Run, config: AgreementConfig | None = None) -> list[dict[str
     if config is not None:
         kept = [r for r in kept if r["config"] == to_data(config)]
     return sorted(kept, key=lambda r: r["checkpoint"])
+
+
+def measures(
+    run: Run,
+    config: AgreementConfig | None = None,
+    step: int | None = None,
+    tell: Tell | None = None,
+    *,
+    final_norm: bool = False,
+    settings: MeasureConfig | None = None,
+) -> dict[str, Any]:
+    """Every measure of every layer of a checkpoint against a few algorithms, each near the layer by its record.
+
+    Args:
+        run: The run.
+        config: Settings of the agreement record, whose best steps the algorithms take and whose read-outs are used.
+        step: Checkpoint; the last one if None.
+        tell: Told each stage as it starts; nothing for kept results.
+        final_norm: Whether layers are read through the final norm.
+        settings: How layers are measured; the defaults if None.
+
+    Raises:
+        InputError: As `agree`.
+    """
+
+    def compute(model: "Transformer", read_outs: "ReadOuts", against: tuple[Algorithm, ...], own: MeasureConfig) -> Any:
+        from workbench.agreement.measuring import measure_layers
+
+        return measure_layers(model, run.task(), read_outs, against, own, final_norm=final_norm, tell=tell)
+
+    return _beside(run, MEASURES, config, step, tell, final_norm, settings, compute)
+
+
+def forgetting(
+    run: Run,
+    config: AgreementConfig | None = None,
+    step: int | None = None,
+    tell: Tell | None = None,
+    *,
+    final_norm: bool = False,
+    settings: MeasureConfig | None = None,
+) -> dict[str, Any]:
+    """How well every layer of a checkpoint answers for examples again, beside a few algorithms; else as `measures`."""
+
+    def compute(model: "Transformer", read_outs: "ReadOuts", against: tuple[Algorithm, ...], own: MeasureConfig) -> Any:
+        from workbench.agreement.forgetting_curves import measure_forgetting
+
+        if tell is not None:
+            tell("asking every layer for each example again")
+        return measure_forgetting(model, run.task(), read_outs, against, own, final_norm=final_norm)
+
+    return _beside(run, FORGETTING, config, step, tell, final_norm, settings, compute)
+
+
+_KINDS = {MEASURES: (MEASURES_SCHEMA, _MEASURES_CODE), FORGETTING: (FORGETTING_SCHEMA, _FORGETTING_CODE)}
+
+
+def _beside(
+    run: Run,
+    analysis: str,
+    config: AgreementConfig | None,
+    step: int | None,
+    tell: Tell | None,
+    final_norm: bool,
+    settings: MeasureConfig | None,
+    compute: Callable[["Transformer", "ReadOuts", tuple[Algorithm, ...], MeasureConfig], Any],
+) -> dict[str, Any]:
+    """What is measured beside an agreement record, by the same read-outs."""
+    config, settings = config or AgreementConfig(), settings or MeasureConfig()
+    record = agree(run, config, step, tell)
+    step = int(record["checkpoint"])
+    final_norm = final_norm and bool(record["final_norm"])
+    against = tuple(_algorithms(run, record["final_norm"] if final_norm else record, config))
+    schema, code = _KINDS[analysis]
+    key = result_key(
+        {
+            "analysis": analysis,
+            "code": code,
+            "schema": schema,
+            "agreement": to_data(config),
+            "algorithms": to_data(against),
+            "final_norm": final_norm,
+            "config": to_data(settings),
+            "weights": run.folder.weights_sha256(step),
+        }
+    )
+    kept = run.folder.result(analysis, key)
+    if kept is not None:
+        return {**kept, "run": run.folder.name}
+    from workbench.agreement.layerwise import fit_read_outs
+
+    if tell is not None:
+        tell("fitting the read-outs of every layer")
+    model = run.model(step)
+    read_outs = fit_read_outs(model, run.task(), config)["final_norm" if final_norm else "raw"]
+    found = to_data(compute(model, read_outs, against, settings))
+    head = {"schema": schema, "run": run.folder.name, "checkpoint": step, "final_norm": final_norm}
+    told = no_nan({**head, **found})
+    run.folder.save_result(analysis, key, told)
+    return told
+
+
+def _algorithms(run: Run, reading: Mapping[str, Any], config: AgreementConfig) -> Iterator[Algorithm]:
+    """Anchors, then iterative algorithms at the best steps of all layers."""
+    yield Algorithm("zero")
+    yield Algorithm("ols")
+    strength = run.task().bayes_ridge()
+    if strength:
+        yield Algorithm("ridge", options={"ridge": float(strength)})
+    for name in (name for name in _MEASURED if name in reading["layers"][0]["families"]):
+        for best in sorted({layer["families"][name]["best_step"] for layer in reading["layers"]} - {0}):
+            yield Algorithm(name, best, config.options(name))
