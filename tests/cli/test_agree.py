@@ -55,11 +55,37 @@ def check_reading(reading: dict[str, Any], n_layers: int) -> None:
         assert is_number_or_null(trend["rate"])
         assert trend["layers"] is None or len(trend["layers"]) == 2
         assert is_number_or_null(trend["r2"])
-    verdict = reading["verdict"]
-    assert verdict["algorithm"] is None or verdict["algorithm"] in families
-    assert verdict["abstained"] == (verdict["algorithm"] is None)
+    check_verdict(reading["verdict"])
+    check_fingerprint(reading["fingerprint"], n_layers)
+
+
+def check_verdict(verdict: dict[str, Any]) -> None:
+    algorithm = verdict["algorithm"]
+    assert algorithm is None or algorithm == "mixture" or algorithm in baselines.BASELINES
+    assert verdict["abstained"] == (algorithm is None)
     assert verdict["sentence"]
-    assert all(isinstance(sentence, str) for sentence in verdict["evidence"])
+    for sentences in (verdict["evidence"], verdict["equals"]):
+        assert all(isinstance(sentence, str) for sentence in sentences)
+    assert (verdict["reason"] is None) != verdict["abstained"]
+    for name, near in verdict["nearness"].items():
+        assert name in baselines.BASELINES
+        assert isinstance(near["convention"], str)
+        assert isinstance(near["parameter"], str)
+        assert len(near["layers"]) == len(near["values"]) == len(near["misfits"]) == len(near["progress"])
+        assert is_number_or_null(near["lean"])
+        assert len(near["lean_ci"]) == 2
+
+
+def check_fingerprint(fingerprint: dict[str, Any], n_layers: int) -> None:
+    assert fingerprint["scale"] in ("sum", "mean", "relative")
+    n = len(fingerprint["eigenvalues"])
+    assert len(fingerprint["weights"]) == n
+    assert [layer["layer"] for layer in fingerprint["layers"]] == list(range(n_layers + 1))
+    for layer in fingerprint["layers"]:
+        assert len(layer["learnt"]) == len(layer["low"]) == len(layer["high"]) == n
+        assert is_number_or_null(layer["explained"])
+        assert layer["references"].keys() == layer["distances"].keys()
+        assert all(len(values) == n for values in layer["references"].values())
 
 
 def test_the_document_has_every_promised_key_with_its_type(call: Call, root: Path):
@@ -118,11 +144,74 @@ def test_people_get_tables_and_the_verdict(call: Call, root: Path, words: list[s
     assert answer.status == 0
     reading = document["final_norm"] if words else document
     assert ("through the final norm" in answer.out) == bool(words)
-    assert answer.out.splitlines()[-1] == reading["verdict"]["sentence"]
+    told = answer.out.rsplit("─\n", 1)[1]
+    assert " ".join(told.split()) == reading["verdict"]["sentence"]
+    flat = " ".join(answer.out.split())
+    assert all(sentence in flat for sentence in reading["verdict"]["evidence"])
+    for near in reading["verdict"]["nearness"].values():
+        assert near["convention"] in answer.out
     for layer in reading["layers"]:
         assert f"{layer['error']:.4f}" in answer.out
     for name in reading["trend"]:
         assert re.search(rf"^\s*{name} ", answer.out, re.MULTILINE)
+
+
+def test_families_are_chosen_simply_and_the_others_stay_away(call: Call, root: Path):
+    document = agree(call, "--settings.families", "gd", "gd_plus_plus", "--json").document
+    assert list(document["layers"][0]["families"]) == ["gd", "gd_plus_plus"]
+    assert list(document["trend"]) == ["gd", "gd_plus_plus"]
+    refused = agree(call, "--settings.families", "ols")
+    assert refused.status == 2
+    assert "families must name algorithms that iterate; got 'ols'" in refused.err
+
+
+ADDED = ["--measures", "--forgetting"]
+
+
+def test_measures_and_forgetting_are_kept_and_stand_in_the_document(
+    call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = agree(call, "--json").document
+    answer = agree(call, *ADDED, "--json")
+    found = answer.document
+    assert {name: found[name] for name in plain} == plain
+    assert found.keys() - plain.keys() == {"measures", "forgetting"}
+    assert (found["measures"]["schema"], found["forgetting"]["schema"]) == (
+        "mesascope/measures/1",
+        "mesascope/forgetting/1",
+    )
+    rows, against = found["measures"]["rows"], found["measures"]["algorithms"]
+    assert rows == ["0", "1", "2", "output"] == list(found["forgetting"]["rows"])
+    assert [each["name"] for each in against[:2]] == ["zero", "ols"]
+    steps = {(each["name"], each["step"]) for each in against}
+    for layer in plain["layers"]:
+        for name, family in layer["families"].items():
+            assert family["best_step"] == 0 or (name, family["best_step"]) in steps
+    for table in found["measures"]["tables"]:
+        for key in ("mean", "low", "high", "median"):
+            assert [len(row) for row in table[key]] == [len(against)] * len(rows)
+    assert all(len(curve["error"]) == 2 for curve in found["forgetting"]["of_algorithms"])
+    assert "following the influence of every label" in answer.err
+    again = agree(call, *ADDED, "--json")
+    assert again.document == found
+    assert again.err == ""
+
+
+def test_measures_of_another_reading_are_others(call: Call, root: Path):
+    raw = agree(call, "--measures", "--json").document["measures"]
+    normed = agree(call, "--measures", "--final-norm", "--json").document["measures"]
+    assert (raw["final_norm"], normed["final_norm"]) == (False, True)
+    assert raw["tables"] != normed["tables"]
+
+
+def test_people_get_measures_by_region_before_the_verdict(call: Call, root: Path):
+    document = agree(call, *ADDED, "--json").document
+    told = agree(call, *ADDED).out
+    for region in document["measures"]["regions"][1:]:
+        assert told.count(f"{region['label']}, positions {region['first']} to {region['last']}") == 2
+    for head in ("SimW", "ILWD", "SPD median", "sensitivity cos", "response cos", "Linearity", "Forgetting"):
+        assert head in told
+    assert told.index("Forgetting") < told.index("Evidence")
 
 
 def test_a_run_is_found_by_name_and_by_path(call: Call, root: Path):

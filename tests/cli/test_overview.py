@@ -25,7 +25,10 @@ OPTIONS = {
         *("--preset", "--config", "--out", "--resume", "--runs", "--json", "--vary"),
         *("--task.d-input", "--model.n-layers", "--train.n-steps", "--train.lr", "--train.checkpoint-every"),
     ],
-    "agree": ["--step", "--settings.n-fit", "--settings.newton-alpha", "--final-norm", "--runs", "--json"],
+    "agree": [
+        *("--step", "--settings.n-fit", "--settings.newton-alpha", "--final-norm", "--runs", "--json"),
+        *("--settings.families", "--measures", "--forgetting"),
+    ],
     "claims": ["--runs", "--json"],
     "report": ["--step", "--runs", "--json"],
     "dash": ["--port", "--host"],

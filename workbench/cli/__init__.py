@@ -11,14 +11,16 @@ from workbench.cli.claims import VERB as CLAIMS
 from workbench.cli.dash import VERB as DASH
 from workbench.cli.demo import VERB as DEMO
 from workbench.cli.import_garg import VERB as IMPORT_GARG
-from workbench.cli.listing import MODELS_VERB, TASKS_VERB
+from workbench.cli.listing import ALGORITHMS_VERB, MODELS_VERB, TASKS_VERB
 from workbench.cli.report import VERB as REPORT
 from workbench.cli.train import VERB as TRAIN
 from workbench.cli.zoo import VERB as ZOO
 from workbench.errors import InputError
 from workbench.registry import by_name, find
 
-VERBS = by_name(DEMO, TASKS_VERB, MODELS_VERB, TRAIN, IMPORT_GARG, AGREE, CLAIMS, REPORT, DASH, BENCH, ZOO)
+VERBS = by_name(
+    DEMO, TASKS_VERB, MODELS_VERB, ALGORITHMS_VERB, TRAIN, IMPORT_GARG, AGREE, CLAIMS, REPORT, DASH, BENCH, ZOO
+)
 
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",

@@ -1,13 +1,18 @@
 """``mesascope agree``: layer-by-layer agreement with the reference algorithms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
-from workbench.cli.output import number, print_json, print_table, say, stage_notes
+from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict
+from workbench.cli.measure_tables import print_forgetting, print_measures
+from workbench.cli.output import number, print_json, print_table, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
+
+if TYPE_CHECKING:
+    from workbench.opened import Run
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,11 @@ class Arguments:
     """How layers are read out and compared."""
     final_norm: bool = False
     """Show the layers read through the model's final norm. Both readings are in the JSON."""
+    measures: bool = False
+    """Also measure every layer against zero, least squares, Bayes and its own best steps, by region of positions: SimE,
+    SPD, skill, induced weights (SimW, ILWD, linearity), gradients by query and by labels. Kept in the run."""
+    forgetting: bool = False
+    """Also ask every layer for its examples again, newest to oldest. Kept in the run."""
     runs: str = field(default_factory=default_root)
     """The runs folder."""
     json: bool = False
@@ -35,21 +45,37 @@ def run(arguments: Sequence[str]) -> int:
     opened = open_run(name, given.runs)
     from workbench.analyses import agree
 
-    record = agree(opened, given.settings, given.step, tell=stage_notes(opened.folder.name))
+    tell = stage_notes(opened.folder.name)
+    record = agree(opened, given.settings, given.step, tell=tell)
+    beside = _beside(opened, given, tell)
     if given.step is None and given.settings == AgreementConfig():
         from workbench.claims.measure import follows_a_recipe, measure_all
 
         if follows_a_recipe(opened):
             measure_all(opened)  # what `mesascope claims` shows
     if given.json:
-        print_json(record)
+        print_json({**record, **beside})
     else:
-        print_agreement(record, final_norm=given.final_norm)
+        print_agreement(record, final_norm=given.final_norm, beside=beside)
     return 0
 
 
-def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> None:
-    """The layer table, the trends and the verdict, for people."""
+def _beside(opened: "Run", given: Arguments, tell: Callable[[str], None]) -> dict[str, Any]:
+    """What is asked for beside the record, under its name in the document."""
+    from workbench import analyses
+
+    asked = {"measures": (given.measures, analyses.measures), "forgetting": (given.forgetting, analyses.forgetting)}
+    return {
+        name: analyse(opened, given.settings, given.step, tell, final_norm=given.final_norm)
+        for name, (wanted, analyse) in asked.items()
+        if wanted
+    }
+
+
+def print_agreement(
+    record: Mapping[str, Any], *, final_norm: bool = False, beside: Mapping[str, Any] | None = None
+) -> None:
+    """The tables of a record and of what was measured beside it, for people; the verdict's sentence comes last."""
     reading = record["final_norm"] if final_norm and record["final_norm"] else record
     families = list(reading["layers"][0]["families"])
     anchors = list(reading["layers"][0]["anchors"])
@@ -73,9 +99,15 @@ def print_agreement(record: Mapping[str, Any], *, final_norm: bool = False) -> N
         ["algorithm", "shape", "rate per layer [95% over prompts]", "layers", "R² linear", "R² geometric"],
         rows,
     )
-    for sentence in reading["verdict"]["evidence"]:
-        say(f"  {sentence}")
-    say(reading["verdict"]["sentence"])
+    beside = beside or {}
+    if "measures" in beside:
+        print_measures(beside["measures"], reading)
+    if "forgetting" in beside:
+        print_forgetting(beside["forgetting"])
+    if "fingerprint" in reading:
+        print_filters(reading["fingerprint"])
+    print_nearness(reading["verdict"])
+    print_verdict(reading["verdict"])
 
 
 def _row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> list[str]:
@@ -113,4 +145,9 @@ def _trend_row(name: str, trend: Mapping[str, Any]) -> list[str]:
     return [name, trend["shape"], rate, span, number(trend["r2_linear"]), number(trend["r2_geometric"])]
 
 
-VERB = Verb("agree", "RUN [--step N] [--json]", "compare every layer with the reference algorithms", run)
+VERB = Verb(
+    "agree",
+    "RUN [--step N] [--measures] [--forgetting] [--json]",
+    "compare every layer with the reference algorithms; the verdict comes last",
+    run,
+)

@@ -1,7 +1,8 @@
-"""``mesascope tasks`` and ``mesascope models``: what there is, from the registries."""
+"""``mesascope tasks``, ``models`` and ``algorithms``: what there is, from the registries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from workbench.cli.output import print_json, print_table
 from workbench.cli.parse import parse
@@ -59,5 +60,47 @@ def list_models(arguments: Sequence[str]) -> int:
     return 0
 
 
+def list_algorithms(arguments: Sequence[str]) -> int:
+    """Print every reference algorithm with its family, options and source."""
+    options = parse(Arguments, arguments, ALGORITHMS_VERB.name, ALGORITHMS_VERB.help)
+    from workbench.agreement.config import AgreementConfig
+    from workbench.baselines import BASELINES
+
+    defaults = AgreementConfig().families
+    algorithms = [
+        {
+            "name": b.name,
+            "label": b.label,
+            "family": b.family,
+            "iterative": b.iterative,
+            "compared": "by default" if b.name in defaults else "if asked" if b.iterative and not b.required else "",
+            "options": {name: value for name, value in b.options.items() if name not in b.required},
+            "required": list(b.required),
+            "source": b.source,
+        }
+        for b in BASELINES.values()
+    ]
+    if options.json:
+        print_json({"schema": "mesascope/algorithms/1", "algorithms": algorithms})
+        return 0
+    rows = [
+        (a["name"], a["label"], a["family"], "yes" if a["iterative"] else "", a["compared"], _tell_options(a))
+        for a in algorithms
+    ]
+    print_table(
+        "Reference algorithms; every step of one that iterates: mesascope agree RUN --settings.families NAME NAME",
+        ["name", "label", "family", "iterates", "step by step", "options"],
+        rows,
+    )
+    print_table("Sources", ["name", "source"], [(a["name"], a["source"]) for a in algorithms])
+    return 0
+
+
+def _tell_options(algorithm: Mapping[str, Any]) -> str:
+    given = [f"{name} (must be given)" for name in algorithm["required"]]
+    return ", ".join(given + [f"{name} {value}" for name, value in algorithm["options"].items()])
+
+
 TASKS_VERB = Verb("tasks", "[--json]", "the tasks, their hyperparameters and presets", list_tasks)
 MODELS_VERB = Verb("models", "[--json]", "the switches of the transformer and their values", list_models)
+ALGORITHMS_VERB = Verb("algorithms", "[--json]", "the reference algorithms, their options and sources", list_algorithms)
