@@ -15,6 +15,7 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
 
 from dashboards.guards import LOOPBACK, guard, is_loopback, local_names
 from dashboards.jobs import Jobs
+from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import FONT
 from dashboards.views import VIEWS
@@ -47,7 +48,8 @@ def create_app(
         on_error=tell_error,
     )
     app.layout = partial(shell, store)
-    app.callback(Output("page", "children"), Output("nav", "children"), Input("url", "pathname"))(show_page)
+    app.callback(Output("page", "children"), Input("url", "pathname"))(show_page)
+    app.callback(Output("nav", "children"), Input("url", "pathname"), Input("url", "search"))(show_links)
     app.clientside_callback(
         ClientsideFunction("mesascope", "currentScheme"),
         Output("color-scheme", "data"),
@@ -111,15 +113,21 @@ def shell(store: RunStore) -> dmc.MantineProvider:
     )
 
 
-def show_page(path: str | None) -> tuple[Any, Any]:
-    """The page at a path and the links to all pages."""
+def show_page(path: str | None) -> Any:
+    """The page at a path."""
     view = next((v for v in VIEWS.values() if v.path == path), None)
-    links = [
-        dcc.Link(v.label, href=v.path, className="nav-link active" if v is view else "nav-link") for v in VIEWS.values()
-    ]
     if view is None:
-        return dmc.Alert("There is no such page. Choose one above.", title="Not found", color="yellow"), links
-    return view.layout(), links
+        return dmc.Alert("There is no such page. Choose one above.", title="Not found", color="yellow")
+    return view.layout()
+
+
+def show_links(path: str | None, search: str | None) -> list[Any]:
+    """The links to all pages; each takes along what is chosen."""
+    kept = PageState.of(search).search
+    return [
+        dcc.Link(v.label, href=f"{v.path}{kept}", className="nav-link active" if v.path == path else "nav-link")
+        for v in VIEWS.values()
+    ]
 
 
 def tell_error(error: Exception) -> None:

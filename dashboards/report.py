@@ -14,9 +14,24 @@ from plotly.offline import get_plotlyjs
 from dashboards.figures.agreement import agreement_figure
 from dashboards.figures.best_step import best_step_figure
 from dashboards.figures.error import error_figure
+from dashboards.figures.nearness import lean_figure, lean_height
+from dashboards.figures.spectrum import panels_figure, panels_height
 from dashboards.figures.training import training_figure
 from dashboards.store import task_words
-from dashboards.tables import CONTROL_NOTE, LAYER_NOTE, Table, control_table, conventions, facts, layer_table
+from dashboards.tables import (
+    CONTROL_NOTE,
+    FILTER_NOTE,
+    LAYER_NOTE,
+    NEARNESS_NOTE,
+    Table,
+    control_table,
+    conventions,
+    facts,
+    filter_table,
+    layer_table,
+    nearness_table,
+    tell_equals,
+)
 from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval
 from workbench.opened import Run
 
@@ -49,14 +64,19 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
     body = [
         f"<h1>{escape(str(title))}</h1>",
         f'<p class="dim">Which algorithm do its layers run? {escape(task_words(record["task"]))}.</p>',
+        "<h2>Verdict</h2>",
         _verdict(record["verdict"]),
+        *[_place(panel) for panel in panels["verdict"]],
+        _nearness(record["verdict"]),
+        *[_place(panel) for panel in panels["filters"]],
+        _filters(record),
         "<h2>Layer by layer</h2>",
         *[_place(panel) for panel in panels["best"]],
         '<div class="pair">',
         *[_place(panel) for panel in panels["maps"]],
         "</div>",
         _layers("Layers read as they are", record),
-        _final_norm(record, panels["final_norm"]),
+        _final_norm(record, panels["final_verdict"], panels["final_norm"]),
         "<h2>Training</h2>",
         *[_place(panel) for panel in panels["training"]],
         _claims(claims),
@@ -76,11 +96,26 @@ def _panels(run: Run, record: Mapping[str, Any]) -> dict[str, list[_Panel]]:
     best_again = [_Panel("normed-best", 640, partial(best_step_figure, normed))] if normed else []
     lines = run.folder.metrics()
     return {
+        "verdict": _nearness_panels("lean", record),
+        "filters": _filter_panels("filters", record),
         "best": [_Panel("best", 440, partial(best_step_figure, record))],
         "maps": [*maps, _Panel("error", 640, partial(error_figure, record))],
-        "final_norm": best_again + again,
+        "final_norm": [*best_again, *again],
+        "final_verdict": [*_nearness_panels("normed-lean", normed), *_filter_panels("normed-filters", normed)],
         "training": [_Panel("training", 380, partial(training_figure, lines))] if lines else [],
     }
+
+
+def _nearness_panels(name: str, part: Mapping[str, Any] | None) -> list[_Panel]:
+    verdict = part["verdict"] if part else {}
+    if not verdict.get("nearness"):
+        return []
+    return [_Panel(name, lean_height(verdict), partial(lean_figure, verdict))]
+
+
+def _filter_panels(name: str, part: Mapping[str, Any] | None) -> list[_Panel]:
+    filters = part.get("fingerprint") if part else None
+    return [_Panel(name, panels_height(filters), partial(panels_figure, filters))] if filters else []
 
 
 def _map(part: Mapping[str, Any], family: str, scheme: Scheme) -> go.Figure:
@@ -93,7 +128,21 @@ def _place(panel: _Panel) -> str:
 
 def _verdict(verdict: Mapping[str, Any]) -> str:
     kind = "verdict" if verdict["abstained"] else "verdict named"
-    return f'<div class="{kind}"><p>{escape(str(verdict["sentence"]))}</p>{_list(verdict["evidence"])}</div>'
+    equals = tell_equals(verdict)
+    told = [*verdict["evidence"], *([equals] if equals else [])]
+    return f'<div class="{kind}"><p>{escape(str(verdict["sentence"]))}</p>{_list(told)}</div>'
+
+
+def _nearness(verdict: Mapping[str, Any]) -> str:
+    if not verdict.get("nearness"):
+        return ""
+    return f"{_table(nearness_table(verdict))}<p class='dim'>{NEARNESS_NOTE}</p>"
+
+
+def _filters(part: Mapping[str, Any]) -> str:
+    if not part.get("fingerprint"):
+        return ""
+    return f"{_table(filter_table(part['fingerprint']))}<p class='dim'>{FILTER_NOTE}</p>"
 
 
 def _list(sentences: Sequence[str]) -> str:
@@ -119,13 +168,14 @@ def _tell_trend(name: str, trend: Mapping[str, Any]) -> str:
     return f"{label(name)}: {trend['shape']}, {trend['rate']:.2f} {interval} {unit}, {span}, R² {trend['r2']:.3f}."
 
 
-def _final_norm(record: Mapping[str, Any], panels: Sequence[_Panel]) -> str:
+def _final_norm(record: Mapping[str, Any], verdict: Sequence[_Panel], panels: Sequence[_Panel]) -> str:
     part = record.get("final_norm")
     if not part:
         return ""
-    places = "".join(_place(panel) for panel in panels)
+    above, places = ("".join(_place(panel) for panel in each) for each in (verdict, panels))
     table = _layers("Layers read through the final norm", part)
-    return f'<h2>The same through the final norm</h2>{_verdict(part["verdict"])}<div class="pair">{places}</div>{table}'
+    told = f"<h2>The same through the final norm</h2>{_verdict(part['verdict'])}{above}"
+    return f'{told}<div class="pair">{places}</div>{table}'
 
 
 def _table(table: Table) -> str:

@@ -1,5 +1,6 @@
 """RunStore: read-only, cached access to a folder of runs."""
 
+import json
 import math
 import os
 import threading
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from workbench.agreement import record as agreement_record
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.analyses import AGREEMENT
 from workbench.errors import InputError
@@ -20,6 +22,7 @@ from workbench.tasks import TASKS
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema
 
+_PLANTED = "planted_confusion.json"
 T = TypeVar("T")
 Stamp = tuple[int, int] | None
 Stamps = tuple[Stamp, ...]
@@ -238,6 +241,23 @@ class RunStore:
         if isinstance(kept[1], InputError):
             raise InputError(str(kept[1]))
         return kept[1]
+
+
+def planted_confusion(path: Path | None = None) -> Mapping[str, Any] | None:
+    """Verdicts on planted models that no rule was tuned on, by truth, if the benchmark's result is there.
+
+    Args:
+        path: Its file; the one that the package brings if None.
+    """
+    path = path or Path(agreement_record.__file__).with_name(_PLANTED)
+    try:
+        found = json.loads(path.read_bytes())["held_out"]
+        rows, width = len(found["truths"]), len(found["verdicts"])
+        counts = [[int(count) for count in row] for row in found["counts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fits = len(counts) == rows and all(len(row) == width for row in counts)
+    return {"truths": found["truths"], "verdicts": found["verdicts"], "counts": counts} if fits else None
 
 
 def task_words(task: object) -> str:

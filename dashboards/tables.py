@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.theme import (
+    amount,
     anchor_label,
     cosine,
+    cosine_interval,
     count_interval,
     label,
     layer_label,
     number,
     number_interval,
+    percent,
     short_label,
 )
 
@@ -95,6 +98,74 @@ def _control_row(layer: Mapping[str, Any], families: Sequence[str], anchors: Seq
 CONTROL_NOTE = (
     "Anchors carry no evidence about iterations. Chance: the algorithm run on other prompts. Untrained: the same layer "
     "of the model before training, read out the same way."
+)
+
+
+def filter_table(fingerprint: Mapping[str, Any]) -> Table:
+    """How far every layer's filter is from those of the reference algorithms, each at its nearest point.
+
+    Args:
+        fingerprint: The filters of an agreement record's reading.
+    """
+    layers = fingerprint["layers"]
+    names = list(layers[0]["distances"])
+    columns = [("", "Layer"), ("", "Explained"), ("", "Nearest filter")]
+    columns += [("Distance to the filter of", short_label(name)) for name in names]
+    return Table(tuple(columns), tuple(_filter_row(layer, names) for layer in layers))
+
+
+def _filter_row(layer: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    found = {name: layer["distances"][name] for name in names if layer["distances"].get(name) is not None}
+    silent = len(set(found.values())) < 2  # every reference stands at zero
+    nearest = "–" if silent else label(min(found, key=lambda name: found[name]))
+    distances = ["–" if silent else number(found.get(name)) for name in names]
+    return (layer_label(layer["layer"]), percent(layer["explained"]), nearest, *distances)
+
+
+FILTER_NOTE = (
+    "Explained: share of what the layer says that any filter of the prefix's spectrum explains; where it is small, the "
+    "curve says little. Distance: root mean squared difference, weighted by what least squares says near each "
+    "eigenvalue. Layers that say nothing stand beside no algorithm."
+)
+
+
+def nearness_table(verdict: Mapping[str, Any]) -> Table:
+    """Every algorithm under its nearest convention, and where the layers stand on its path.
+
+    Args:
+        verdict: Of an agreement record's reading.
+    """
+    columns = (
+        *(("", title) for title in ("Algorithm", "Nearest convention", "Misfit", "Lean [95 %]")),
+        *(("Where the layers stand", title) for title in ("layers", "values")),
+    )
+    nearness = verdict.get("nearness") or {}
+    return Table(columns, tuple(_nearness_row(name, near) for name, near in nearness.items()))
+
+
+def _nearness_row(name: str, near: Mapping[str, Any]) -> tuple[str, ...]:
+    known = [misfit for misfit in near["misfits"] if misfit is not None]
+    nearest = near["lean"] == 0 and not any(near["lean_ci"])
+    lean = "nearest" if nearest else f"{cosine(near['lean'])} {cosine_interval(near['lean_ci'])}"
+    values = f"{near['parameter']} {', '.join(map(amount, near['values']))}" if near["parameter"] else "the solution"
+    layers = near["layers"]
+    span = f"{layers[0]} to {layers[-1]}" if layers else "–"
+    return (label(name), near["convention"], percent(sum(known) / len(known) if known else None), lean, span, values)
+
+
+def tell_equals(verdict: Mapping[str, Any]) -> str:
+    """What the named algorithm cannot be told from, or what a mixture consists of; "" where nothing is to be said."""
+    equals = verdict.get("equals") or ()
+    if not equals:
+        return ""
+    if verdict["algorithm"] == "mixture":
+        return f"Parts of the sum: {' and '.join(label(name) for name in equals)}."
+    return f"{label(str(verdict['algorithm']))} here cannot be told from {'; '.join(equals)}."
+
+
+NEARNESS_NOTE = (
+    "Misfit: mean squared distance of the layers from the nearest points of the algorithm's path, in units of the mean "
+    "squared label. Lean: how far they lie from the nearest algorithm (0) towards this one (1)."
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import plotly.graph_objects as go
 from dash import dcc
+from plotly.colors import sample_colorscale
 
 from workbench.baselines import BASELINES
 
@@ -16,6 +17,7 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 MODEL_COLOR = "#2166d1"
 SIM_E_SCALE = "Viridis"
+DEPTH_SCALE = "Viridis"
 OUTLINE = "#ff3b30"
 """Outline of a best cell: stands out from every colour of the scale, in both schemes."""
 
@@ -23,8 +25,23 @@ _PAPER = {"light": "#ffffff", "dark": "#242424"}
 _TEXT = {"light": "#1f2328", "dark": "#d8d8d8"}
 _GRID = {"light": "#e3e6ea", "dark": "#3c4045"}
 _OTHER = "#7a7a7a"
-_SYMBOLS = ("square", "circle", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
-_DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot", "8px 3px 2px 3px")
+_SYMBOLS: dict[str, tuple[str, ...]] = {
+    "anchor": ("x", "hourglass", "bowtie", "cross"),
+    "first-order": ("square", "star-square", "octagon"),
+    "second-order": ("circle", "pentagon", "hexagon", "hexagon2"),
+    "krylov": ("diamond",),
+    "accelerated": ("triangle-up", "triangle-down", "triangle-left"),
+    "online": ("triangle-ne", "triangle-se", "triangle-sw"),
+    "kernel": ("star", "hexagram", "triangle-right"),
+    "sparse": ("star-triangle-up", "star-triangle-down"),
+    "bayes": ("diamond-tall", "diamond-wide", "star-diamond"),
+}
+"""Markers of each family's algorithms, alike within a family and none used twice."""
+_SPARE_SYMBOL = "triangle-nw"
+_DASHES = (
+    *("dash", "dot", "dashdot", "longdash", "longdashdot", "8px 3px 2px 3px"),
+    *("3px 2px", "14px 3px 3px 3px 3px 3px", "7px 2px 1px 2px", "10px 6px", "1px 3px 6px 3px"),
+)
 _ANCHOR_LABELS = {
     "gd_1": "One gradient step, tuned",
     "ridge": "Nearest ridge",
@@ -118,9 +135,13 @@ def anchor_label(name: str) -> str:
 
 
 def symbol(name: str) -> str:
-    """Marker of an algorithm, so that colour is never the only difference."""
-    known = [each.name for each in BASELINES.values() if each.iterative]
-    return _SYMBOLS[known.index(name) % len(_SYMBOLS) if name in known else -1]
+    """Marker of an algorithm, so that colour is never the only difference: its own, of its family's kind."""
+    if name not in BASELINES:
+        return _SPARE_SYMBOL
+    family = BASELINES[name].family
+    place = [each.name for each in BASELINES.values() if each.family == family].index(name)
+    kinds = _SYMBOLS.get(family, ())
+    return kinds[place] if place < len(kinds) else _SPARE_SYMBOL
 
 
 def dash_style(name: str) -> str:
@@ -131,6 +152,19 @@ def dash_style(name: str) -> str:
 def _place(name: str) -> int:
     known = [*BASELINES, *_ANCHOR_LABELS]
     return known.index(name) if name in known else len(known)
+
+
+def depth_color(layer: int, n_layers: int, scheme: Scheme = "light") -> str:
+    """Colour of a layer, from violet at the embedding to green-yellow at the last; readable on the scheme's ground."""
+    low, high = (0.0, 0.88) if scheme == "light" else (0.22, 1.0)
+    place = low + (high - low) * layer / max(n_layers - 1, 1)
+    return str(sample_colorscale(DEPTH_SCALE, [place])[0])
+
+
+def faint(line_color: str, opacity: float | int) -> str:
+    """A colour of ``#rrggbb`` form, seen through."""
+    parts = (int(line_color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({','.join(map(str, parts))},{opacity})"
 
 
 def layer_label(layer: int) -> str:
@@ -164,6 +198,18 @@ def count(value: Number) -> str:
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
+def percent(value: Number) -> str:
+    """A share as a percentage."""
+    return "–" if value is None or value != value else f"{100 * value:.3g} %"
+
+
+def amount(value: Number) -> str:
+    """A number of steps or a strength, in three figures."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def cosine(value: Number) -> str:
     """A SimE in a narrow column."""
     return "–" if value is None or value != value else f"{value:.2f}"
@@ -172,6 +218,11 @@ def cosine(value: Number) -> str:
 def number_interval(ends: Sequence[Number] | None, digits: int = 3) -> str:
     """An interval in brackets, or a dash."""
     return "–" if ends is None else f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"
+
+
+def cosine_interval(ends: Sequence[Number]) -> str:
+    """An interval in brackets, with two decimals."""
+    return f"[{cosine(ends[0])}, {cosine(ends[1])}]"
 
 
 def count_interval(ends: Sequence[Number] | None) -> str:

@@ -3,8 +3,10 @@
 from dashboards.views.agreement import AGREEMENT_VIEW
 from dashboards.views.record import View
 from dashboards.views.runs import RUNS_VIEW
+from dashboards.views.spectrum import SPECTRUM_VIEW
+from dashboards.views.verdict import VERDICT_VIEW
 from workbench.registry import by_name
 
-VIEWS = by_name(RUNS_VIEW, AGREEMENT_VIEW)
+VIEWS = by_name(RUNS_VIEW, VERDICT_VIEW, AGREEMENT_VIEW, SPECTRUM_VIEW)
 
 __all__ = ["VIEWS", "View"]

@@ -1,6 +1,6 @@
 """Pieces that several pages are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -26,6 +26,20 @@ def card(*children: Any, **options: Any) -> dmc.Paper:
 def command(text: str) -> html.Code:
     """A command to type."""
     return html.Code(text, className="command")
+
+
+def sentences(told: Sequence[str]) -> html.Ul:
+    """A list of sentences."""
+    return html.Ul([html.Li(sentence) for sentence in told], className="evidence")
+
+
+def verdict_box(verdict: Mapping[str, Any], *, size: str = "md", evidence: bool = True) -> dmc.Alert:
+    """A verdict's sentence, green if it names an algorithm, with its evidence."""
+    told = [dmc.Text(verdict["sentence"], fw=600, size=size)]
+    return dmc.Alert(
+        [*told, sentences(verdict["evidence"])] if evidence else told,
+        color="yellow" if verdict["abstained"] else "teal",
+    )
 
 
 def fact_table(facts: Sequence[tuple[str, Any]]) -> dmc.Table:
