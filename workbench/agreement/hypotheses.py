@@ -31,6 +31,7 @@ class Path:
         parameter: What moves along it: steps, strength, ...
         values: Of the parameter, in the order of progress.
         predictions: At each of them.
+        end: Where it leads, least squares, of a path that iterates.
         knobs: Numbers of the convention that may be turned.
         least: What each of them must be at least: below, the algorithm would be another one.
         remade: From other such numbers, and values of the parameter, to convention and predictions.
@@ -44,6 +45,7 @@ class Path:
     values: tuple[float, ...]
     predictions: Known
     iterates: bool
+    end: Float[Tensor, "batch scored"] | None = None
     knobs: tuple[float, ...] = ()
     least: tuple[float, ...] = ()
     remade: Callable[[tuple[float, ...], Sequence[float]], tuple[str, Known]] | None = None
@@ -66,7 +68,9 @@ def paths(prefixes: Prefixes, scored: slice) -> list[Path]:
         scored: Context positions.
     """
     made = (_gd, _newton, _cg, _gd_plus_plus, _ridge, _direct, _online, _neighbors)
-    return [path for make in made for path in make(prefixes, scored)]
+    end = _run("ols", prefixes)[0][..., scored]
+    found = [path for make in made for path in make(prefixes, scored)]
+    return [replace(path, end=end) if path.iterates else path for path in found]
 
 
 def _silent_first(path: Path) -> Path:
@@ -114,7 +118,7 @@ def _turned(
 
     for setting in knobs:
         told, known = made(setting, values)
-        yield Path(algorithm, told, "steps", tuple(values), known, True, setting, least, made)
+        yield Path(algorithm, told, "steps", tuple(values), known, True, knobs=setting, least=least, remade=made)
 
 
 def _gd(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
@@ -149,8 +153,9 @@ def _newton(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
 def _cg(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
     whole = _run("cg", prefixes, [float(k) for k in range(min(2 * prefixes.xs.shape[-1], 40) + 1)])[..., scored]
     shares = torch.arange(4, dtype=whole.dtype)[None, :, None, None] / 4
-    between = (whole[:-1, None] + shares * (whole[1:] - whole[:-1])[:, None]).flatten(0, 1)
-    steps = tuple(i / 4 for i in range(len(between)))
+    between = (whole[1:-1, None] + shares * (whole[2:] - whole[1:-1])[:, None]).flatten(0, 1)
+    between = torch.cat([whole[:1], between])  # up to the first iterate only the scale changes
+    steps = (0.0, *(1 + i / 4 for i in range(len(between) - 1)))
     yield Path("cg", "from zero, iterates joined by straight lines", "steps", steps, between, True)
 
 

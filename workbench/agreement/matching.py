@@ -17,7 +17,7 @@ Labels = Float[Tensor, "batch scored"]
 CONTEST, CONTEST_MORE = 1.5, 0.005
 """Algorithms whose misfit is at most this many times the least one's, and this much of the labels' square more, have
 their conventions turned, each scale of step sizes apart."""
-STARTS = 6
+STARTS = 4
 """Conventions of each scale from which turning starts."""
 _TURNS = 10
 """Turns at most."""
@@ -63,15 +63,14 @@ class Match:
 
     @cached_property
     def progress(self) -> Float[Tensor, " layer"]:
-        """How much of the way from the path's start to its end is behind each layer, by squared distance to the end.
+        """How much of the way from nothing to the path's end is behind each layer, by squared distance to the end.
 
         Of a path without half-way: whether the layer speaks at all.
         """
-        if not self.path.iterates:
+        end = self.path.end
+        if end is None:
             return (self.places > 0).double()
-        known = self.path.predictions
-        left = ((known - known[-1]) ** 2).sum((1, 2))
-        return (1 - left / left[0])[self.places]
+        return 1 - ((self.path.predictions[self.places] - end) ** 2).sum((1, 2)) / end.square().sum()
 
 
 def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, Match]:
@@ -90,25 +89,27 @@ def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, 
     best: dict[str, Match] = {}
     for match in matches:
         best[match.path.algorithm] = min(match, best.get(match.path.algorithm, match), key=_misfit)
-    for start in _starts([match for match in matches if match.misfit <= limit and match.path.knobs]):
+    for start in _starts(layers, [match for match in matches if match.misfit <= limit and match.path.knobs], labels):
         found, name = _turn(layers, start, labels), start.path.algorithm
         best[name] = min(found, best[name], key=_misfit)
     return dict(sorted(best.items(), key=lambda item: item[1].misfit))
 
 
-def _starts(matches: Sequence[Match]) -> list[Match]:
-    """Where turning starts: of each scale, the conventions under which the layers stand at other numbers of steps.
+def _starts(layers: Layers, matches: Sequence[Match], labels: Labels) -> list[Match]:
+    """Where turning starts: of each scale, those that are nearest after one turn.
 
-    Half the step size at twice the steps is nearly the same, so that each such choice has a hollow of its own.
+    Half the step size at twice the steps is nearly the same, so that each choice of steps has a hollow of its own.
     """
     hollows: dict[tuple[int, tuple[float, ...]], Match] = {}
     for match in matches:
         hollow = (id(match.path.remade), match.values)
         hollows[hollow] = min(match, hollows.get(hollow, match), key=_misfit)
-    kept: dict[int, list[Match]] = {}
-    for (scale, _), match in sorted(hollows.items(), key=lambda item: item[1].misfit):
-        kept.setdefault(scale, []).append(match)
-    return [match for scale in kept.values() for match in scale[:STARTS]]
+    kept: dict[int, list[tuple[float, Match]]] = {}
+    for (scale, _), match in hollows.items():
+        turned = _turn_once(layers, match.path, match, labels) or match
+        kept.setdefault(scale, []).append((turned.misfit, match))
+    nearest_first = [sorted(scale, key=lambda pair: pair[0])[:STARTS] for scale in kept.values()]
+    return [match for scale in nearest_first for _, match in scale]
 
 
 def _misfit(match: Match) -> float:

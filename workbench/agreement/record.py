@@ -70,7 +70,7 @@ class Nearness:
         parameter: What moves: steps, strength, ...
         values: Of it, at each layer.
         misfits: Mean squared distance of each layer from there, in units of the mean squared label.
-        progress: Share of the way from the path's start to its end that is behind each layer.
+        progress: Share of the way from nothing to least squares, or to speaking at all, that is behind each layer.
         lean: How far the layers lie from the nearest algorithm of all (0) towards this one (1).
         lean_ci: 95% bootstrap interval of that over prompts.
     """

@@ -1,11 +1,12 @@
-"""Benchmarks, by name: each measures ours and a reference in one run."""
+"""Benchmarks, by name: speed beside a reference, or how often an answer is right."""
 
 from workbench.benches.ensemble import ENSEMBLE
-from workbench.benches.record import Bench, Row
+from workbench.benches.record import Bench, Findings, Row
 from workbench.benches.references import REFERENCES
 from workbench.benches.train import TRAIN
+from workbench.benches.verdict import VERDICT
 from workbench.registry import by_name
 
-BENCHES = by_name(TRAIN, ENSEMBLE, REFERENCES)
+BENCHES = by_name(TRAIN, ENSEMBLE, REFERENCES, VERDICT)
 
-__all__ = ["BENCHES", "Bench", "Row"]
+__all__ = ["BENCHES", "Bench", "Findings", "Row"]

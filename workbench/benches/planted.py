@@ -139,12 +139,13 @@ Plant = Callable[[Prompts, Dice], Planted]
 def _gd_options(prompts: Prompts, dice: Dice) -> dict[str, Any]:
     """A step size under one of three conventions; small enough to converge on every prefix."""
     sums, means = prompts.scales
+    steepest = (prompts.prefixes.largest / prompts.prefixes.counts.clamp(min=1)).max().item()
     which, size = dice.pick(3), dice.uniform(0.3, 1.4)
     if which == 0:
         return {"relative_step_size": size}
     if which == 1:
         return {"step_size": size / sums}
-    return {"step_size": 0.5 * size / means, "gradient": "mean"}
+    return {"step_size": min(0.5 * size / means, 1.8 / steepest), "gradient": "mean"}
 
 
 def _gd_constant(prompts: Prompts, dice: Dice) -> Planted:

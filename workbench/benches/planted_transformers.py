@@ -123,25 +123,30 @@ def _read(
 
 
 def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
-    """Sizes of each step, relative to the largest eigenvalue that most prefixes have left."""
+    """Sizes of each step, relative to the largest eigenvalue that most prefixes have left.
+
+    Those of GD++ are the same in all layers, as where layers are tied: with free ones, whose step sizes grow as the
+    inputs shrink, its filters come as near as one likes to those of gradient descent with step counts that multiply.
+    """
+    if name == "gd_plus_plus":
+        left = prefixes.eigenvalues / prefixes.counts.clamp(min=1)[:, None]
+        eta = _uniform(0.5, 1.6, dice) / float(left[:, 1:].amax(-1).quantile(_MOST))
+        gamma = _uniform(0.2, 0.45, dice) / left[:, prefixes.xs.shape[-1] :].max().item()
+        return {"step_size": [eta] * n_layers, "gamma": [gamma] * n_layers}
     left = prefixes.eigenvalues[:, 1:] / prefixes.counts[1:, None]
     vary = _one_of([0.0, 1.0], dice)
-    size, shrink = _uniform(0.5, 1.6, dice), _uniform(0.1, 0.5, dice) if name == "gd_plus_plus" else 0.0
-    etas, gammas = [], []
-    for _ in range(n_layers):
-        largest = float(left.amax(-1).quantile(_MOST))
-        etas.append(min(1.6, size * _uniform(0.6, 1.6, dice) ** vary) / largest)
-        gammas.append(shrink * _uniform(0.7, 1.3, dice) ** vary / largest)
-        left = left * (1 - gammas[-1] * left) ** 2
-    return {"step_size": etas} | ({"gamma": gammas} if shrink else {})
+    size, largest = _uniform(0.5, 1.6, dice), float(left.amax(-1).quantile(_MOST))
+    return {"step_size": [min(1.6, size * _uniform(0.6, 1.6, dice) ** vary) / largest for _ in range(n_layers)]}
 
 
 def _on_the_way(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> int:
-    """How many layers have predictions between the start, none, and least squares."""
+    """How many layers are between start and least squares; none if one is behind an earlier one."""
     options = CONSTRUCTIONS[name].options(n_layers, **own)
     layers = baselines.predict(name, prefixes, steps=range(n_layers + 1), **options)
     ends = baselines.predict("ols", prefixes)
     done = 1 - (layers - ends).square().sum((1, 2)) / ends.square().sum()
+    if (done.diff() < 0).any():
+        return 0
     return int(((done > _MOVING[0]) & (done < _MOVING[1])).sum())
 
 

@@ -1,7 +1,8 @@
 """What a benchmark is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,36 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A table that is not about time.
+
+    Attributes:
+        title: Above it.
+        columns: Names of the columns.
+        rows: Cells, as text.
+        remarks: Sentences below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a benchmark found that times nothing.
+
+    Attributes:
+        sheets: For people.
+        data: The same for programs.
+    """
+
+    sheets: Sequence[Sheet]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Bench:
     """One table of docs/performance.md.
 
@@ -47,4 +78,4 @@ class Bench:
 
     name: str
     help: str
-    run: Callable[[Callable[[str], None]], Sequence[Row]]
+    run: Callable[[Callable[[str], None]], Sequence[Row] | Findings]

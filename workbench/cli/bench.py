@@ -4,12 +4,15 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.cli.output import note, number, print_json, print_table
+from workbench.cli.output import note, number, print_json, print_table, say
 from workbench.cli.parse import parse
 from workbench.cli.record import Verb
 from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.benches.record import Findings
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ def run(arguments: Sequence[str]) -> int:
     rest = list(arguments)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else None
     given = parse(Arguments, rest, f"{VERB.name} NAME", VERB.help)
-    from workbench.benches import BENCHES
+    from workbench.benches import BENCHES, Findings
     from workbench.registry import find
 
     if name is None:
         raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
     rows = find(BENCHES, name, "benchmark").run(note)
+    if isinstance(rows, Findings):
+        return _print_findings(rows, as_json=given.json)
     if given.json:
         found = [{**vars(row), "ratio": row.ratio, "gflops": row.gflops} for row in rows]
         listed = [{key: value for key, value in row.items() if value is not None} for row in found]
@@ -46,6 +51,17 @@ def run(arguments: Sequence[str]) -> int:
         for cells, row in zip(table, rows, strict=True):
             cells.append("" if row.gflops is None else number(row.gflops, 0))
     print_table(f"bench {name}", columns, table)
+    return 0
+
+
+def _print_findings(found: "Findings", *, as_json: bool) -> int:
+    if as_json:
+        print_json({"schema": "mesascope/bench/1", "machine": machine(), **found.data})
+        return 0
+    for sheet in found.sheets:
+        print_table(sheet.title, sheet.columns, sheet.rows)
+        for remark in sheet.remarks:
+            say(f"  {remark}")
     return 0
 
 

@@ -1,0 +1,124 @@
+"""Where planted layers stand on algorithms' paths, and which of two they are nearer to."""
+
+import pytest
+import torch
+
+from workbench import baselines
+from workbench.agreement.hypotheses import Path, paths
+from workbench.agreement.matching import lean, nearest, nearest_blend
+from workbench.baselines import Prefixes
+from workbench.batch import RegressionBatch
+from workbench.metrics import bootstrap_weights
+from workbench.tasks import LinearRegression
+
+SCORED = slice(1, 14)
+
+
+@pytest.fixture(scope="module")
+def prefixes() -> Prefixes:
+    batch = LinearRegression(d_input=4, n_context=14).prompts(0, "matching", 0, 96)
+    assert isinstance(batch, RegressionBatch)
+    return Prefixes.of(batch.xs, batch.ys)
+
+
+@pytest.fixture(scope="module")
+def known(prefixes) -> list[Path]:
+    return paths(prefixes, SCORED)
+
+
+@pytest.fixture(scope="module")
+def labels(prefixes) -> torch.Tensor:
+    return prefixes.ys[:, SCORED]
+
+
+@pytest.fixture(scope="module")
+def shares() -> torch.Tensor:
+    return bootstrap_weights(96, 200, torch.Generator().manual_seed(0))
+
+
+def run(prefixes: Prefixes, name: str, steps: list[int] | None = None, **options) -> torch.Tensor:
+    return baselines.predict(name, prefixes, steps=steps, **options)[..., SCORED]
+
+
+def test_every_path_is_the_registrys_algorithm_and_finite(prefixes, known):
+    assert all(path.predictions.isfinite().all() for path in known)
+    assert all(len(path.values) == len(path.predictions) for path in known)
+    by = {(path.algorithm, path.convention): path for path in known}
+    gd = by["gd", "step size 0.95/λmax of the prefix"]
+    expected = run(prefixes, "gd", [7], relative_step_size=0.95)[0]
+    torch.testing.assert_close(gd.predictions[gd.values.index(7.0)], expected)
+    newton = by["newton", "M_0 = 1 S/λmax²"]
+    torch.testing.assert_close(newton.predictions[newton.values.index(3.0)], run(prefixes, "newton", [3])[0])
+    cg = by["cg", "from zero, iterates joined by straight lines"]
+    torch.testing.assert_close(cg.predictions[cg.values.index(2.0)], run(prefixes, "cg", [2])[0])
+    middle = (run(prefixes, "cg", [1])[0] + run(prefixes, "cg", [2])[0]) / 2
+    torch.testing.assert_close(cg.predictions[cg.values.index(1.5)], middle)
+
+
+def test_paths_that_know_no_half_way_start_with_silence(known):
+    for path in known:
+        if not path.iterates:
+            assert not path.predictions[0].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "options"),
+    [
+        ("gd", [1, 2, 3, 5], {"relative_step_size": 0.873}),
+        ("gd", [2, 4, 8, 16], {"step_size": 0.0137}),
+        ("newton", [2, 3, 4], {"alpha": 0.61}),
+        ("cg", [1, 2, 3], {}),
+        ("gd_plus_plus", [1, 2, 3, 4], {"relative_step_size": 0.83, "relative_gamma": 0.41}),
+    ],
+)
+def test_planted_iterates_are_found_with_conventions_between_those_of_the_paths(
+    prefixes, known, labels, name, steps, options
+):
+    found = nearest(run(prefixes, name, steps, **options), known, labels)
+    first = next(iter(found))
+    assert first == name
+    assert found[name].misfit < 1e-5
+    assert all(found[other].misfit > 5 * found[name].misfit for other in found if other != name)
+    ratios = [value / found[name].values[0] for value in found[name].values]
+    if name != "newton":  # a smaller step size is as good at as many more steps
+        assert ratios == pytest.approx([step / steps[0] for step in steps], rel=0.25)
+
+
+def test_a_scale_of_each_layers_own_is_found_and_undone(prefixes, known, labels):
+    layers = run(prefixes, "gd", [2, 4, 6], relative_step_size=0.95)
+    stretched = torch.tensor([3.0, 2.0, 1.2], dtype=torch.float64)[:, None, None] * layers
+    match = nearest(stretched, known, labels)["gd"]
+    assert match.values == (2.0, 4.0, 6.0)
+    assert match.scales.tolist() == pytest.approx([3.0, 2.0, 1.2])
+    torch.testing.assert_close(match.predictions, stretched)
+
+
+def test_progress_goes_from_nothing_to_least_squares(prefixes, known, labels):
+    layers = torch.stack([*run(prefixes, "gd", [1, 4, 16]), run(prefixes, "ols")])
+    progress = nearest(layers, known, labels)["gd"].progress
+    assert (progress.diff() > 0).all()
+    assert progress[-1] > 0.99
+
+
+def test_the_lean_is_the_share_of_the_way_and_noise_does_not_move_it(prefixes, known, labels, shares):
+    gd, ridge = (
+        nearest(layers, known, labels)[name]
+        for name, layers in (
+            ("gd", run(prefixes, "gd", [2, 4], relative_step_size=0.95)),
+            ("ridge", torch.stack([run(prefixes, "ridge", ridge=r) for r in (6.0, 2.0)])),
+        )
+    )
+    between = 0.7 * gd.predictions + 0.3 * ridge.predictions
+    noise = torch.randn(between.shape, generator=torch.Generator().manual_seed(0), dtype=between.dtype)
+    assert lean(between, gd, ridge, labels, shares).share == pytest.approx(0.3)
+    noisy = lean(between + 0.05 * noise, gd, ridge, labels, shares)
+    assert noisy.ci[0] < 0.3 < noisy.ci[1]
+    assert lean(between, gd, gd, labels, shares).ci == (0.0, 1.0)
+
+
+def test_a_sum_of_two_algorithms_is_taken_apart(prefixes, known, labels):
+    newton, neighbours = run(prefixes, "newton", [2, 4, 6]), run(prefixes, "knn", n_neighbors=2)
+    blend = nearest_blend(0.6 * newton + 0.4 * neighbours, known, labels)
+    assert blend.parts == ("newton", "knn")
+    assert blend.misfit < 1e-6
+    torch.testing.assert_close(blend.shares, torch.tensor([[0.6, 0.4]] * 3, dtype=torch.float64), atol=1e-3, rtol=0)
