@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from dashboards.figures.agreement import agreement_figure
-from dashboards.figures.best_step import best_step_figure
+from dashboards.figures.best_step import best_step_figure, best_step_height
 from dashboards.figures.error import error_figure
 from dashboards.figures.nearness import lean_figure, lean_height
 from dashboards.figures.spectrum import panels_figure, panels_height
@@ -93,12 +93,14 @@ def _panels(run: Run, record: Mapping[str, Any]) -> dict[str, list[_Panel]]:
     normed = record.get("final_norm")
     maps = [_Panel(f"map-{i}", 640, partial(_map, record, f)) for i, f in enumerate(families)]
     again = [_Panel(f"normed-map-{i}", 640, partial(_map, normed, f)) for i, f in enumerate(families)] if normed else []
-    best_again = [_Panel("normed-best", 640, partial(best_step_figure, normed))] if normed else []
+    best_again = (
+        [_Panel("normed-best", 180 + best_step_height(normed), partial(best_step_figure, normed))] if normed else []
+    )
     lines = run.folder.metrics()
     return {
         "verdict": _nearness_panels("lean", record),
         "filters": _filter_panels("filters", record),
-        "best": [_Panel("best", 440, partial(best_step_figure, record))],
+        "best": [_Panel("best", best_step_height(record), partial(best_step_figure, record))],
         "maps": [*maps, _Panel("error", 640, partial(error_figure, record))],
         "final_norm": [*best_again, *again],
         "final_verdict": [*_nearness_panels("normed-lean", normed), *_filter_panels("normed-filters", normed)],

@@ -18,6 +18,9 @@ from dashboards.theme import (
     short_label,
 )
 
+_SHOWN = 8
+"""Values of a path up to which all are listed."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -147,10 +150,15 @@ def _nearness_row(name: str, near: Mapping[str, Any]) -> tuple[str, ...]:
     known = [misfit for misfit in near["misfits"] if misfit is not None]
     nearest = near["lean"] == 0 and not any(near["lean_ci"])
     lean = "nearest" if nearest else f"{cosine(near['lean'])} {cosine_interval(near['lean_ci'])}"
-    values = f"{near['parameter']} {', '.join(map(amount, near['values']))}" if near["parameter"] else "the solution"
+    values = f"{near['parameter']} {_listed_values(near['values'])}" if near["parameter"] else "the solution"
     layers = near["layers"]
     span = f"{layers[0]} to {layers[-1]}" if layers else "–"
     return (label(name), near["convention"], percent(sum(known) / len(known) if known else None), lean, span, values)
+
+
+def _listed_values(values: Sequence[float | None]) -> str:
+    told = [amount(value) for value in values]
+    return ", ".join(told if len(told) <= _SHOWN else [*told[: _SHOWN // 2], "…", *told[-_SHOWN // 2 :]])
 
 
 def tell_equals(verdict: Mapping[str, Any]) -> str:

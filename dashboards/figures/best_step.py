@@ -9,6 +9,14 @@ from plotly.subplots import make_subplots
 from dashboards.figures.axes import layer_axis, log_step_axis, on_log_steps
 from dashboards.theme import Scheme, color, count_interval, label, layer_name, number, symbol, template, text_color
 
+_PLAIN_HEIGHT, _LEGEND_ROW = 460, 24
+
+
+def best_step_height(part: Mapping[str, Any]) -> int:
+    """Height in pixels that leaves the panels their size below a legend of many algorithms."""
+    n = len(part["layers"][0]["families"])
+    return _PLAIN_HEIGHT + _LEGEND_ROW * max(0, -(-(n - 3) // 2))
+
 
 def best_step_figure(part: Mapping[str, Any], scheme: Scheme = "light") -> go.Figure:
     """Best-matching steps on a linear and on a log axis: a straight line on one of them names the trend.

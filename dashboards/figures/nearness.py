@@ -28,7 +28,7 @@ from dashboards.theme import (
 NOTHING_NEAR = "No layer says anything yet, so there is nothing to place."
 _LEFTMOST, _RIGHTMOST = -1.0, 1.6
 """Leans beyond are not drawn in full."""
-_LEAN_TOP, _LEAN_ROW, _LEAN_BOTTOM = 80, 34, 60
+_LEAN_TOP, _LEAN_ROW, _LEAN_BOTTOM = 92, 34, 60
 
 
 def mean_misfit(near: Mapping[str, Any]) -> Number:
@@ -67,26 +67,29 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
     for name in names:
         figure.add_trace(_whisker(name, nearness[name], scheme))
     low, high = _lean_range(nearness)
-    for at, told in ((0.0, f"{label(nearest)}, the nearest"), (0.5, "as near to the other"), (1.0, "on the other")):
-        figure.add_vline(
-            x=at,
-            line={"dash": "solid" if at == 0 else "dash", "width": 1.2, "color": text_color(scheme)},
-            opacity=0.8,
-            annotation={"text": told, "font": {"size": 12}, "yref": "paper", "y": 1, "yanchor": "bottom"},
-            annotation_position="top left" if at == 0 else "top",
+    lines = ((0.0, f"{label(nearest)}, the nearest", "right"), (0.5, "as near to the other", "center"))
+    for at, told, anchor in (*lines, (1.0, "on the other", "left")):
+        ends = {"x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "y domain"}
+        dash = "solid" if at == 0 else "dash"
+        figure.add_shape(
+            type="line", **ends, line={"dash": dash, "width": 1.2, "color": text_color(scheme)}, opacity=0.8
         )
-    figure.update_annotations(xanchor="center")
+        place = {"x": at, "xanchor": anchor, "y": 1, "yref": "y domain", "yanchor": "bottom"}
+        figure.add_annotation(text=told, **place, showarrow=False, font={"size": 12})
     for name in names:
         _mark_cut(figure, name, nearness[name], low, high, scheme)
     figure.update_layout(
-        title={"text": "How far do the layers lean towards each algorithm?"},
+        title={
+            "text": "How far do the layers lean towards each algorithm?<br>"
+            "<sup>in brackets the misfit: mean squared distance, of the labels' square</sup>"
+        },
         xaxis={
             "title": {"text": f"Lean, 0 = {label(nearest)}, 1 = the other; bars: 95 % bootstrap over prompts"},
             "range": [low, high],
             "zeroline": False,
         },
         yaxis={
-            "title": {"text": "Algorithm (misfit of labels' square)"},
+            "title": {"text": "Algorithm"},
             "type": "category",
             "categoryorder": "array",
             "categoryarray": [_row_name(name, nearness[name]) for name in reversed(names)],
@@ -203,9 +206,9 @@ def _tell_place(name: str, near: Mapping[str, Any], i: int) -> str:
     )
 
 
-def _layers_axis(layers: Sequence[int]) -> dict[str, Any]:
+def _layers_axis(layers: Sequence[int], at_most: int = 26) -> dict[str, Any]:
     first, last = min(layers), max(layers)
-    stride = 1 + (last - first) // 26
+    stride = 1 + (last - first) // at_most
     shown = list(range(first, last + 1, stride))
     return {
         "title": {"text": "Layer that says anything"},
@@ -241,14 +244,14 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         "showlegend": False,
     }
     shares = [None if v is None else 100 * v for v in near["progress"]]
-    texts = [percent(v) for v in near["progress"]]
+    texts = _thinned([percent(v) for v in near["progress"]])
     beside = _text_places(shares)
     figure.add_scatter(
         x=layers, y=shares, text=texts, textposition=beside, name="share of the way", **looks, row=1, col=1
     )
     figure.update_yaxes(title={"text": "Share of the way, %"}, range=[0, 112], row=1, col=1)
     if moves:
-        texts = [amount(v) for v in values]
+        texts = _thinned([amount(v) for v in values])
         beside = _text_places(values)
         name_of = plain(near["parameter"])
         figure.add_scatter(
@@ -261,7 +264,7 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
             spread = {"dtick": "D2"} if high - low < 1.6 else {"dtick": 1}
             axis |= {"type": "log", "range": [low, high], "exponentformat": "power", **spread}
         figure.update_yaxes(axis, row=1, col=2)
-    axis = _layers_axis(layers)
+    axis = _layers_axis(layers, at_most=12)
     pad = 0.3 + 0.18 * (layers[-1] - layers[0])  # room for the texts beside the first and last point
     figure.update_xaxes({**axis, "range": [layers[0] - pad, layers[-1] + pad]})
     figure.update_layout(
@@ -272,6 +275,13 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         margin={"t": 84},
     )
     return figure
+
+
+def _thinned(texts: Sequence[str], at_most: int = 8) -> list[str]:
+    """The texts, every k-th of which is kept, and the last: hover tells the others."""
+    stride = 1 + (len(texts) - 1) // at_most
+    kept = {*range(0, len(texts) - stride // 2 - 1, stride), len(texts) - 1}
+    return [text if i in kept else "" for i, text in enumerate(texts)]
 
 
 def _text_places(values: Sequence[Number]) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from dash import Dash, Input, Output, html
 
 from dashboards.figures.agreement import agreement_figure
-from dashboards.figures.best_step import best_step_figure
+from dashboards.figures.best_step import best_step_figure, best_step_height
 from dashboards.figures.error import error_figure
 from dashboards.figures.layer import layer_figure
 from dashboards.jobs import Jobs
@@ -53,7 +53,9 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
     app.callback(Output("agreement-verdict", "children"), shown)(partial(show_verdict, store))
     app.callback(Output("agreement-heat", "figure"), shown, scheme)(partial(show_heat, store))
     app.callback(Output("agreement-layer-curve", "figure"), shown, scheme)(partial(show_layer, store))
-    app.callback(Output("agreement-best", "figure"), shown, scheme)(partial(show_best_steps, store))
+    app.callback(Output("agreement-best", "figure"), Output("agreement-best", "style"), shown, scheme)(
+        partial(show_best_steps, store)
+    )
     app.callback(Output("agreement-error", "figure"), shown, scheme)(partial(show_error, store))
     app.callback(Output("agreement-table", "children"), shown)(partial(show_table, store))
 
@@ -82,10 +84,12 @@ def show_layer(store: RunStore, search: str | None, scheme: str | None) -> go.Fi
     return layer_figure(shown.part, shown.state.layer, as_scheme(scheme))
 
 
-def show_best_steps(store: RunStore, search: str | None, scheme: str | None) -> go.Figure:
-    """Best-matching steps over the layers."""
+def show_best_steps(store: RunStore, search: str | None, scheme: str | None) -> tuple[go.Figure, dict[str, str]]:
+    """Best-matching steps over the layers, and the height that they need."""
     shown = shown_of(store, search)
-    return best_step_figure(shown.part, as_scheme(scheme)) if shown else empty_figure(scheme=as_scheme(scheme))
+    if shown is None:
+        return empty_figure(scheme=as_scheme(scheme)), {"height": "460px"}
+    return best_step_figure(shown.part, as_scheme(scheme)), {"height": f"{best_step_height(shown.part)}px"}
 
 
 def show_error(store: RunStore, search: str | None, scheme: str | None) -> go.Figure:

@@ -314,7 +314,7 @@ def _tell_missing(store: RunStore, state: PageState, *, older: bool) -> tuple[An
     if state.checkpoint not in steps:
         return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
     typed = f"mesascope agree {state.run} --step {state.checkpoint}"
-    what = "were compared by an older version, without this" if older else "have not been compared yet"
+    what = "were compared by an older version, without what this page shows" if older else "have not been compared yet"
     sentence = f"The layers of {state.run} at step {state.checkpoint} {what}. Type "
     told = [html.Div(fault, className="failure") for fault in faults]
     return html.Div([sentence, command(typed), " or press the button.", *told]), True

@@ -13,7 +13,7 @@ from dashboards.jobs import Jobs
 from dashboards.store import RunStore, planted_confusion
 from dashboards.tables import NEARNESS_NOTE, nearness_table, tell_equals
 from dashboards.theme import as_scheme, empty_figure, graph
-from dashboards.views.parts import card, sentences, text_table, verdict_box
+from dashboards.views.parts import card, command, sentences, text_table, verdict_box
 from dashboards.views.picking import Picking, framed, register_picking, shown_of
 from dashboards.views.record import View
 
@@ -24,21 +24,24 @@ PICKING = Picking("verdict")
 def layout() -> Any:
     """The page without data."""
     half = {"base": 12, "lg": 6}
-    whole = [dmc.GridCol(card(html.Div(id=f"verdict-{thing}")), span=12) for thing in ("evidence", "table")]
     return framed(
         PICKING,
         [
             html.Div(id="verdict-sentence"),
-            dmc.Grid(
-                [
-                    dmc.GridCol(card(graph("verdict-lean", "mesascope-lean", 460)), span=12),
-                    dmc.GridCol(card(graph("verdict-misfit", "mesascope-misfit", 460)), span=half),
-                    dmc.GridCol(card(graph("verdict-path", "mesascope-path", 460)), span=half),
-                    *whole,
-                ],
-                gutter="md",
-                mt="md",
+            html.Div(
+                dmc.Grid(
+                    [
+                        dmc.GridCol(card(graph("verdict-lean", "mesascope-lean", 460)), span=12),
+                        dmc.GridCol(card(graph("verdict-misfit", "mesascope-misfit", 460)), span=half),
+                        dmc.GridCol(card(graph("verdict-path", "mesascope-path", 460)), span=half),
+                    ],
+                    gutter="md",
+                    mt="md",
+                ),
+                id="verdict-figures",
             ),
+            card(html.Div(id="verdict-evidence"), mt="md"),
+            card(html.Div(id="verdict-table"), mt="md"),
             html.Div(
                 card(graph("verdict-confusion", "mesascope-planted", 480), mt="md"),
                 id="verdict-planted",
@@ -53,6 +56,7 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
     register_picking(app, store, jobs, PICKING)
     shown, scheme = Input("verdict-shown", "data"), Input("color-scheme", "data")
     app.callback(Output("verdict-sentence", "children"), shown)(partial(show_sentence, store))
+    app.callback(Output("verdict-figures", "style"), shown)(partial(show_figures, store))
     app.callback(Output("verdict-lean", "figure"), Output("verdict-lean", "style"), shown, scheme)(
         partial(show_lean, store)
     )
@@ -69,6 +73,12 @@ def show_sentence(store: RunStore, search: str | None) -> Any:
     """The verdict in large letters."""
     shown = shown_of(store, search)
     return verdict_box(shown.part["verdict"], size="xl", evidence=False) if shown else None
+
+
+def show_figures(store: RunStore, search: str | None) -> dict[str, str]:
+    """Whether there is anything to draw."""
+    shown = shown_of(store, search)
+    return {"display": "block" if shown and shown.part["verdict"].get("nearness") else "none"}
 
 
 def show_lean(store: RunStore, search: str | None, scheme: str | None) -> tuple[go.Figure, dict[str, str]]:
@@ -104,15 +114,21 @@ def show_evidence(store: RunStore, search: str | None) -> Any:
     told = [sentence for sentence in (*verdict["evidence"], tell_equals(verdict)) if sentence]
     return [
         dmc.Title("Evidence", order=4, mb="xs"),
-        sentences(told) if told else dmc.Text("There is none: no layer says anything yet.", size="sm"),
+        sentences(told) if told else dmc.Text("No fact speaks for or against: no layer says anything yet.", size="sm"),
     ]
 
 
 def show_table(store: RunStore, search: str | None) -> Any:
     """Every algorithm in numbers."""
     shown = shown_of(store, search)
-    if shown is None or not shown.part["verdict"].get("nearness"):
-        return dmc.Text("No algorithm is near: no layer says anything yet.", size="sm") if shown else None
+    if shown is None:
+        return None
+    if "nearness" not in shown.part["verdict"]:
+        typed = f"mesascope agree {shown.state.run} --step {shown.state.checkpoint}"
+        told = ["This record is of an older version and holds no distances. Type ", command(typed), " for a new one."]
+        return dmc.Text(html.Span(told), size="sm")
+    if not shown.part["verdict"]["nearness"]:
+        return dmc.Text("No algorithm is near: no layer says anything yet.", size="sm")
     return [
         dmc.Title("Algorithms in numbers, nearest first", order=4, mb="xs"),
         text_table(nearness_table(shown.part["verdict"]), min_width=900),

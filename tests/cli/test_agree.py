@@ -214,6 +214,14 @@ def test_people_get_measures_by_region_before_the_verdict(call: Call, root: Path
     assert told.index("Forgetting") < told.index("Evidence")
 
 
+def test_many_families_stand_in_tables_that_fit_the_page(call: Call, root: Path):
+    names = ["gd", "newton", "cg", "gd_plus_plus", "momentum", "chebyshev"]
+    told = agree(call, "--settings.families", *names).out
+    assert told.count("then SimE with the anchors") == 2
+    assert all(name in told for name in names)
+    assert max(map(len, told.splitlines())) <= 160
+
+
 def test_a_run_is_found_by_name_and_by_path(call: Call, root: Path):
     by_name = agree(call, "--json").document
     assert call("agree", root / "tiny", *QUICK, "--json").document == by_name

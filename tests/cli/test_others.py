@@ -13,6 +13,7 @@ from tests.cli.test_agree import refuse
 from tests.helpers import tiny_config
 from workbench import analyses, benches
 from workbench.agreement.config import AgreementConfig
+from workbench.baselines import BASELINES
 from workbench.benches.record import Bench, Row
 from workbench.claims import CLAIMS
 from workbench.configs import to_data
@@ -43,6 +44,24 @@ def test_models_are_listed_from_the_registries_of_their_switches(call: Call):
     assert {name: [value["name"] for value in values] for name, values in found["switches"].items()} == {
         name: list(registry) for name, registry in SWITCHES.items()
     }
+
+
+def test_algorithms_are_listed_with_options_and_what_agree_takes(call: Call):
+    found = call("algorithms", "--json").document
+    assert found["schema"] == "mesascope/algorithms/1"
+    algorithms = {each["name"]: each for each in found["algorithms"]}
+    assert list(algorithms) == list(BASELINES)
+    for name, told in algorithms.items():
+        known = BASELINES[name]
+        assert (told["label"], told["family"], told["source"]) == (known.label, known.family, known.source)
+        assert {*told["options"], *told["required"]} == set(known.options)
+    by_default = tuple(name for name, told in algorithms.items() if told["compared"] == "by default")
+    assert by_default == AgreementConfig().families
+    assert algorithms["gd_plus_plus"]["compared"] == "if asked"
+    assert algorithms["preconditioned_gd"]["compared"] == algorithms["ols"]["compared"] == ""
+    out = call("algorithms").out
+    assert all(re.search(rf"\b{name}\b", out) for name in BASELINES)
+    assert "(must be given)" in out
 
 
 @pytest.mark.parametrize("command", ["tasks", "models"])
@@ -95,6 +114,7 @@ def test_a_report_is_one_file_in_the_run_folder(call: Call, root: Path, quick_se
         (("claims", "--jsn"), "--jsn"),
         (("tasks", "more"), "more"),
         (("models", "--all"), "--all"),
+        (("algorithms", "gd"), "gd"),
         (("dash", "nothing"), "RUNS must be a folder of runs; got 'nothing'"),
         (("dash", "--port", "0"), "port must be between 1 and 65535; got 0"),
         (("dash", "--port", "http"), "--port"),

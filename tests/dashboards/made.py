@@ -59,6 +59,69 @@ def _family(name: str, layer: int, shift: float) -> dict[str, Any]:
     }
 
 
+NEAREST = "newton"
+MISFITS = {"newton": [0.1, 0.02, 0.004], "gd": [0.2, 0.03, 0.005], "ols": [0.3, 0.1, 0.006], "knn": [0.5, 0.6, 0.7]}
+LEANS = {"newton": (0.0, (0.0, 0.0)), "gd": (0.2, (-0.1, 0.4)), "ols": (0.05, (0.0, 0.1)), "knn": (0.3, (-3.0, 4.0))}
+EIGENVALUES = [0.01, 0.1, 1.0]
+REFERENCES = ("gd", "newton", "ridge", "ols")
+
+
+def _nearness(name: str) -> dict[str, Any]:
+    lean, ends = LEANS[name]
+    return {
+        "layers": [1, 2, 3],
+        "convention": f"{name}'s own start",
+        "parameter": "" if name == "ols" else "steps",
+        "values": [1.0, 1.0, 1.0] if name == "ols" else [2.0, 4.0, 1234.0],
+        "misfits": MISFITS[name],
+        "progress": [0.25, 0.5, 0.995],
+        "lean": lean,
+        "lean_ci": list(ends),
+    }
+
+
+def verdict(shift: float = 0.0) -> dict[str, Any]:
+    """A verdict that names Newton."""
+    return {
+        "algorithm": "newton",
+        "abstained": False,
+        "sentence": f"Each layer advances by about 2 steps of Newton (shift {shift}).",
+        "evidence": ["3 informative layers; at an anchor: 0 (zero)."],
+        "equals": ["gradient descent with step counts that multiply"],
+        "reason": None,
+        "nearness": {name: _nearness(name) for name in MISFITS},
+    }
+
+
+def silent_verdict() -> dict[str, Any]:
+    """A verdict on layers that say nothing."""
+    sentence = "No verdict: no layer says anything yet: all predict about zero."
+    told = {"sentence": sentence, "evidence": [], "equals": [], "reason": "no layer says anything yet"}
+    return {"algorithm": None, "abstained": True, **told, "nearness": {}}
+
+
+def fingerprint(n_layers: int = LAYERS) -> dict[str, Any]:
+    """Filters that grow with depth; the embedding says nothing."""
+    layers = []
+    for layer in range(n_layers):
+        learnt = [layer * share / (n_layers - 1) for share in (0.2, 0.6, 1.0)]
+        layers.append(
+            {
+                "layer": layer,
+                "learnt": learnt,
+                "low": [v - 0.1 for v in learnt],
+                "high": [v + 0.2 for v in learnt],
+                "explained": None if layer == 0 else 0.5 + 0.1 * min(layer, 4),
+                "references": {
+                    name: [v * (1 - 0.1 * i) for v in learnt] if layer else [0.0] * 3
+                    for i, name in enumerate(REFERENCES)
+                },
+                "distances": {name: 0.01 * i if layer else 0.0 for i, name in enumerate(REFERENCES)},
+            }
+        )
+    return {"scale": "mean", "eigenvalues": EIGENVALUES, "weights": [0.1, 0.3, 0.6], "layers": layers}
+
+
 def _part(shift: float) -> dict[str, Any]:
     layers = [
         {
@@ -81,12 +144,8 @@ def _part(shift: float) -> dict[str, Any]:
             "newton": {**linear, "rate_ci": [1.5, 2.5]},
             "cg": {**none, "rate_ci": None},
         },
-        "verdict": {
-            "algorithm": "newton",
-            "abstained": False,
-            "sentence": f"Each layer advances by about 2 steps of Newton (shift {shift}).",
-            "evidence": ["3 informative layers; at an anchor: 0 (zero)."],
-        },
+        "verdict": verdict(shift),
+        "fingerprint": fingerprint(),
     }
 
 

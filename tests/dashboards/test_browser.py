@@ -62,7 +62,8 @@ def test_a_click_on_a_column_chooses_the_layer_and_the_address_restores_it_elsew
 ):
     page = open_page(serve_app(store) + "/agreement")
     _drawn(page, "agreement-heat", "agreement-layer-curve", "agreement-best", "agreement-error")
-    page.get_by_text("Conjugate gradient", exact=True).first.click()
+    page.locator("#agreement-family").click()
+    page.get_by_role("option", name="Conjugate gradient").click()
     expect(page).to_have_url(re.compile("family=cg"))
     box = page.locator("#agreement-heat .nsewdrag").first.bounding_box()
     assert box is not None
@@ -83,6 +84,25 @@ def test_a_click_on_a_column_chooses_the_layer_and_the_address_restores_it_elsew
     context.close()
     page.go_back()
     expect(page.locator("#agreement-verdict")).to_contain_text("shift 0.0")
+
+
+def test_verdict_and_spectrum_follow_run_and_reading_in_both_schemes_and_widths(open_page, serve_app, store, browser):
+    address = serve_app(store)
+    for width, scheme in ((900, "dark"), (1440, "light")):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = open_page(address + "/verdict?run=seen", on=context.new_page())
+        _drawn(page, "verdict-lean", "verdict-misfit", "verdict-path")
+        expect(page.locator("#verdict-sentence")).to_contain_text("shift 0.0")
+        page.get_by_text("through final norm").click()
+        expect(page.locator("#verdict-sentence")).to_contain_text("shift 0.1")
+        expect(page).to_have_url(re.compile("reading=final_norm"))
+        page.get_by_role("link", name="Spectrum").click()
+        _drawn(page, "spectrum-panels", "spectrum-depth")
+        expect(page).to_have_url(re.compile("/spectrum.*reading=final_norm"))
+        expect(page.locator("#spectrum-table")).to_contain_text("through final norm")
+        assert page.evaluate(_PAPER, "spectrum-panels") == ("#242424" if scheme == "dark" else "#ffffff")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
 
 
 def test_dark_mode_reaches_figures_and_grid_and_survives_a_reload(open_page, serve_app, store):

@@ -8,13 +8,35 @@ import pytest
 
 from dashboards.figures.agreement import agreement_figure
 from dashboards.figures.axes import log_range
-from dashboards.figures.best_step import best_step_figure
+from dashboards.figures.best_step import best_step_figure, best_step_height
+from dashboards.figures.confusion import confusion_figure
 from dashboards.figures.error import error_figure
 from dashboards.figures.layer import layer_figure
+from dashboards.figures.nearness import lean_figure, lean_height, misfit_figure, nearest_of, path_figure
+from dashboards.figures.spectrum import depth_figure, panels_figure, panels_height
 from dashboards.figures.training import training_figure
-from dashboards.theme import OUTLINE, SCHEMES, color
-from tests.dashboards.made import BEST, LAYERS, STEPS, metric_lines, with_number
+from dashboards.theme import OUTLINE, SCHEMES, color, dash_style, symbol
+from tests.dashboards.made import (
+    BEST,
+    EIGENVALUES,
+    LAYERS,
+    LEANS,
+    MISFITS,
+    NEAREST,
+    REFERENCES,
+    STEPS,
+    fingerprint,
+    metric_lines,
+    silent_verdict,
+    with_number,
+)
 from workbench.baselines import BASELINES
+
+CONFUSION = {
+    "truths": ["gd", "newton", None],
+    "verdicts": ["gd", "mixture", None],
+    "counts": [[3, 0, 1], [0, 2, 2], [0, 0, 4]],
+}
 
 
 def _all(record: dict[str, Any], scheme: str = "light") -> dict[str, go.Figure]:
@@ -24,6 +46,12 @@ def _all(record: dict[str, Any], scheme: str = "light") -> dict[str, go.Figure]:
         "error": error_figure(record, scheme),
         "layer": layer_figure(record, 1, scheme),
         "training": training_figure(metric_lines(range(1, 9)), scheme),
+        "panels": panels_figure(record["fingerprint"], scheme),
+        "depth": depth_figure(record["fingerprint"], scheme),
+        "lean": lean_figure(record["verdict"], scheme),
+        "misfit": misfit_figure(record["verdict"], scheme),
+        "path": path_figure(record["verdict"], scheme),
+        "confusion": confusion_figure(CONFUSION, scheme),
     }
 
 
@@ -32,8 +60,8 @@ def test_every_figure_has_a_title_and_titled_axes(record, scheme):
     for name, figure in _all(record, scheme).items():
         assert figure.layout.title.text, name
         axes = [axis for axis in figure.select_xaxes() if axis.showticklabels is not False]
-        for axis in (*axes, *figure.select_yaxes()):
-            assert axis.title.text, name
+        shared = [axis for axis in (*axes, *figure.select_yaxes()) if not axis.title.text]
+        assert not shared or name == "panels", name
 
 
 def test_figures_survive_a_record_full_of_nulls(record):
@@ -45,6 +73,12 @@ def test_figures_survive_a_record_full_of_nulls(record):
             one.update(best_sim_e=None, ci=[None, None], best_step_ci=[None, None], chance=None, untrained=None)
             one["sim_e"] = [None] * len(one["steps"])
     holes["model_error"] = [None] * 4
+    for near in holes["verdict"]["nearness"].values():
+        near.update(lean=None, lean_ci=[None, None])
+        near.update({key: [None] * 3 for key in ("values", "misfits", "progress")})
+    holes["verdict"]["nearness"][NEAREST].update(lean=0.0, lean_ci=[0.0, 0.0])
+    for layer in holes["fingerprint"]["layers"]:
+        layer.update({key: [None] * 3 for key in ("learnt", "low", "high")}, explained=None)
     for name, figure in _all(holes).items():
         assert "NaN" not in figure.to_json(), name
         assert figure.layout.title.text, name
@@ -155,6 +189,153 @@ def test_a_log_axis_ignores_what_is_not_positive():
     assert log_range([]) == (-1.0, 1.0)
 
 
+# Filters
+
+
+def _named(figure, name):
+    return [trace for trace in figure.data if trace.name == name]
+
+
+def test_panels_hold_every_layers_filter_with_its_band(record):
+    figure, layers = panels_figure(record["fingerprint"]), record["fingerprint"]["layers"]
+    curves, bands = _named(figure, "this layer"), _named(figure, "95 % bootstrap over prompts")
+    assert [list(curve.y) for curve in curves] == [layer["learnt"] for layer in layers]
+    assert all(list(curve.x) == EIGENVALUES for curve in curves)
+    assert [list(band.y) for band in bands] == [[*layer["high"], *layer["low"][::-1]] for layer in layers]
+    assert len({(curve.xaxis, curve.yaxis) for curve in curves}) == LAYERS
+    assert {axis.type for axis in figure.select_xaxes()} == {"log"}
+
+
+def test_panels_dash_the_references_in_their_colours_but_none_for_a_silent_layer(record):
+    figure = panels_figure(record["fingerprint"])
+    dashed = [trace for trace in figure.data if trace.line.dash]
+    assert len(dashed) == (LAYERS - 1) * len(REFERENCES)
+    assert {trace.line.color for trace in dashed} == {color(name) for name in REFERENCES}
+    assert sum(trace.showlegend for trace in dashed) == len(REFERENCES)
+    newton = _named(figure, "Newton")[-1]
+    assert list(newton.y) == record["fingerprint"]["layers"][-1]["references"]["newton"]
+    assert "0.010" in newton.hovertemplate
+
+
+def test_panel_titles_tell_the_explained_share(record):
+    titles = [note.text for note in panels_figure(record["fingerprint"]).layout.annotations]
+    assert titles[0] == "<b>Embedding</b>  says nothing"
+    assert titles[3] == "<b>Layer 3</b>  80 % explained"
+
+
+@pytest.mark.parametrize("n_layers", [2, 4, 13, 25])
+def test_panels_of_any_depth_have_the_eigenvalue_axis_titled_once(n_layers):
+    deep = fingerprint(n_layers)
+    figure = panels_figure(deep)
+    titled = [axis for axis in figure.select_xaxes() if axis.title.text]
+    assert [axis.showticklabels for axis in titled] == [True]
+    assert panels_height(deep) > panels_height(fingerprint(2)) or n_layers < 4
+
+
+def test_depth_shows_all_layers_and_where_least_squares_says_most(record):
+    figure = depth_figure(record["fingerprint"])
+    assert [trace.name for trace in figure.data[:LAYERS]] == ["Embedding", "Layer 1", "Layer 2", "Layer 3"]
+    assert [list(trace.y) for trace in figure.data[:LAYERS]] == [f["learnt"] for f in record["fingerprint"]["layers"]]
+    assert len({trace.line.color for trace in figure.data[:LAYERS]}) == LAYERS
+    assert list(figure.data[-1].y) == pytest.approx([10, 30, 60])
+
+
+def test_a_record_without_filters_is_a_sentence():
+    for draw in (panels_figure, depth_figure):
+        assert "No filters are kept" in draw(None).layout.annotations[0].text
+    assert panels_height(None) > 0
+
+
+# Nearness
+
+
+def test_leans_start_from_the_nearest_and_have_whiskers(record):
+    figure = lean_figure(record["verdict"])
+    assert nearest_of(record["verdict"]) == NEAREST
+    for name, trace in zip(LEANS, figure.data, strict=True):
+        lean, (low, high) = LEANS[name]
+        assert list(trace.x) == [lean]
+        assert trace.error_x.array[0] == pytest.approx(high - lean)
+        assert trace.error_x.arrayminus[0] == pytest.approx(lean - low)
+        assert (trace.marker.color, trace.marker.symbol) == (color(name), symbol(name))
+    assert {shape.x0 for shape in figure.layout.shapes} == {0, 0.5, 1}
+    assert figure.layout.yaxis.categoryarray[-1] == "Newton (4.13 %)"
+
+
+def test_an_interval_beyond_the_axis_gets_an_arrow_and_does_not_squeeze_the_rest(record):
+    figure = lean_figure(record["verdict"])
+    low, high = figure.layout.xaxis.range
+    assert -1 <= low < 0 < 1 < high <= 1.6
+    arrows = [note for note in figure.layout.annotations if note.text in "◀▶"]
+    assert [(note.text, note.x) for note in arrows] == [("◀", low), ("▶", high)]
+    assert all(note.y.startswith("Nearest neighbours") for note in arrows)
+
+
+def test_misfits_are_per_cent_on_a_log_axis(record):
+    figure = misfit_figure(record["verdict"])
+    assert figure.layout.yaxis.type == "log"
+    for trace, (name, misfits) in zip(figure.data, MISFITS.items(), strict=True):
+        assert list(trace.y) == pytest.approx([100 * v for v in misfits])
+        assert trace.marker.symbol == symbol(name)
+
+
+def test_the_path_tells_share_and_parameter_of_the_nearest(record):
+    share, steps = path_figure(record["verdict"]).data
+    assert list(share.y) == pytest.approx([25, 50, 99.5])
+    assert list(steps.y) == [2, 4, 1234]
+    assert list(steps.text) == ["2", "4", "1234"]
+    assert path_figure(record["verdict"]).layout.yaxis2.type == "log"
+
+
+def test_a_long_path_writes_some_values_and_the_last(record):
+    long = with_number(record)["verdict"]
+    near = long["nearness"][NEAREST]
+    near.update(layers=list(range(25)), values=[float(i + 1) for i in range(25)], progress=[i / 25 for i in range(25)])
+    near["misfits"] = [0.1] * 25
+    figure = path_figure(long)
+    written = [text for text in figure.data[1].text if text]
+    assert len(written) <= 9
+    assert (written[0], written[-1]) == ("1", "25")
+    assert len(figure.data[1].y) == 25
+    assert len(figure.layout.xaxis.tickvals) <= 13
+
+
+def test_a_path_without_parameter_has_one_panel(record):
+    direct = with_number(record)["verdict"]
+    direct["nearness"] = {"ols": {**direct["nearness"]["ols"], "lean": 0.0, "lean_ci": [0.0, 0.0]}}
+    assert len(path_figure(direct).data) == 1
+
+
+@pytest.mark.parametrize("draw", [lean_figure, misfit_figure, path_figure])
+def test_layers_that_say_nothing_are_a_sentence(draw):
+    assert "No layer says anything" in draw(silent_verdict()).layout.annotations[0].text
+    assert lean_height(silent_verdict()) > 0
+
+
+def test_the_confusion_matrix_has_counts_and_shares_of_rows():
+    figure = confusion_figure(CONFUSION)
+    assert figure.data[0].z[0] == pytest.approx((0.75, 0, 0.25))
+    assert list(figure.data[0].text[1]) == ["", "2", "2"]
+    assert list(figure.layout.xaxis.ticktext) == ["Gradient descent", "Mixture", "no verdict"]
+    assert figure.layout.yaxis.ticktext[2] == "none of them"
+    assert "12 planted models" in figure.layout.title.text
+
+
+def test_many_algorithms_leave_the_panels_their_height(record):
+    many = with_number(record)
+    for layer in many["layers"]:
+        layer["families"] |= {f"other-{i}": layer["families"]["gd"] for i in range(6)}
+    assert best_step_height(many) > best_step_height(record)
+
+
+def test_no_two_algorithms_look_alike():
+    assert len({symbol(name) for name in BASELINES}) == len(BASELINES)
+    assert len({color(name) for name in BASELINES}) == len(BASELINES)
+    assert symbol("nobody") not in {symbol(name) for name in BASELINES}
+    drawn = ("gd", "newton", "cg", "gd_plus_plus", "ridge", "ols")
+    assert len({dash_style(name) for name in drawn}) == len(drawn)
+
+
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_every_algorithm_has_its_colour_and_can_be_seen_on_dark(name):
     assert color(name) == BASELINES[name].color
@@ -168,5 +349,10 @@ def test_names_from_files_are_no_markup(record):
     for layer in record["layers"]:
         layer["families"][evil] = layer["families"].pop("cg")
     record["trend"][evil] = record["trend"].pop("cg")
+    nearness = record["verdict"]["nearness"]
+    nearness[evil] = {**nearness.pop("gd"), "convention": evil, "parameter": evil}
+    nearness[NEAREST] |= {"convention": evil, "parameter": evil}
+    for layer in record["fingerprint"]["layers"]:
+        layer["references"][evil] = layer["references"].pop("ols")
     for figure in _all(record).values():
         assert "<a href" not in figure.to_json().replace("\\u003c", "<")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from dashboards.jobs import Jobs, agree_command
-from dashboards.views import agreement
+from dashboards.views import agreement, picking
 from tests.dashboards.test_views import _text
 from workbench.errors import InputError
 
@@ -26,7 +26,7 @@ def test_a_failed_job_tells_its_last_line_on_the_page(store):
     code = "import sys; sys.stderr.write('noise\\nstep must be a checkpoint; got 4.\\n'); sys.exit(2)"
     jobs = Jobs(_python(code))
     _finish(jobs.start(store.folder("plain"), 4))
-    message, loading, *_, idle, _ = agreement.settle(store, jobs, "?run=plain", 1, None, None)
+    message, loading, *_, idle, _ = picking.settle(store, jobs, agreement.PICKING, "?run=plain", 1, None, None)
     assert "The last try failed: step must be a checkpoint; got 4." in _text(message)
     assert (loading, idle) == (False, True)
 
@@ -49,7 +49,7 @@ def test_a_running_job_is_not_started_twice_and_there_are_at_most_two(store, roo
     jobs = Jobs(_python("import sys; sys.stdin.read(); import time; time.sleep(1.5)"))
     first = jobs.start(store.folder("plain"), 4)
     assert jobs.start(store.folder("plain"), 4) is first
-    message, loading, *_, idle, _ = agreement.settle(store, jobs, "?run=plain", 1, None, None)
+    message, loading, *_, idle, _ = picking.settle(store, jobs, agreement.PICKING, "?run=plain", 1, None, None)
     assert "Computing" in _text(message)
     assert (loading, idle) == (True, False)
     second = jobs.start(store.folder("plain"), 0)

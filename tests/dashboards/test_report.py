@@ -61,6 +61,27 @@ def test_the_report_draws_every_algorithm_in_both_schemes_and_readings(run, reco
         assert figure["config"]["plotlyServerURL"] == ""
 
 
+def test_the_report_begins_with_the_verdict_its_leans_and_the_filters(run, record):
+    html = build_report(run, record)
+    page, figures = _own_part(html), _figures(html)
+    assert {"lean", "filters", "normed-lean", "normed-filters"} <= set(figures)
+    assert figures["lean"]["light"]["data"][0]["name"] == "Newton"
+    places = [page.index(f'id="{name}"') for name in ("lean", "filters", "best", "normed-lean")]
+    assert places == sorted(places)
+    assert page.index("<h2>Verdict</h2>") < page.index("shift 0.0") < places[0]
+    told = ("cannot be told from gradient descent with step counts", "newton&#x27;s own start", "Nearest filter")
+    assert all(part in page for part in told)
+
+
+def test_a_record_of_an_older_version_still_reports(run, record):
+    for part in (record, record["final_norm"]):
+        del part["fingerprint"]
+        part["verdict"] = {key: part["verdict"][key] for key in ("algorithm", "abstained", "sentence", "evidence")}
+    html = build_report(run, record)
+    assert "shift 0.0" in html
+    assert not {"lean", "filters", "normed-lean"} & set(_figures(html))
+
+
 def test_the_report_is_one_file_of_about_five_megabytes(run, record):
     html = build_report(run, record)
     assert 4e6 < len(html.encode()) < 8e6
@@ -74,7 +95,9 @@ def test_text_from_files_and_claims_is_escaped(root):
     record = agreement_record("evil", 4)
     record["run"] = EVIL
     record["task"]["name"] = EVIL
-    record["verdict"] = {"algorithm": EVIL, "abstained": False, "sentence": EVIL, "evidence": [EVIL]}
+    told = {"algorithm": EVIL, "abstained": False, "sentence": EVIL, "evidence": [EVIL], "equals": [EVIL]}
+    near = {**record["verdict"]["nearness"]["gd"], "convention": EVIL, "parameter": EVIL}
+    record["verdict"] = {**told, "nearness": {EVIL: near}}
     record["conventions"]["newton"]["norm"] = EVIL
     record["layers"][1]["at_anchor"] = EVIL
     claim = dict.fromkeys(("id", "paper", "statement", "published", "measured", "status"), EVIL)

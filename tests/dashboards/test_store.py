@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.store import RunStore, task_words
+from dashboards.store import RunStore, planted_confusion, task_words
 from tests.dashboards.made import CONFIG, agreement_record, make_run
 from workbench.errors import InputError
 from workbench.runs import RunFolder
@@ -218,3 +218,21 @@ def test_task_words_take_anything():
     assert task_words(None) == "unknown task"
     assert task_words({"name": ["x"]}).startswith("unknown task")
     assert "<script>" in task_words({"name": "<script>alert(1)</script>"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "{", "[]", "{}", '{"held_out": {"truths": ["gd"], "verdicts": ["gd"], "counts": [[1, 2]]}}'],
+)
+def test_no_or_a_broken_benchmark_of_planted_models_is_none(tmp_path, content):
+    path = tmp_path / "planted.json"
+    if content is not None:
+        path.write_text(content)
+    assert planted_confusion(path) is None
+
+
+def test_the_benchmark_of_planted_models_is_read_as_it_is(tmp_path):
+    found = {"truths": ["gd", None], "verdicts": ["gd"], "counts": [[3], [0]]}
+    path = tmp_path / "planted.json"
+    path.write_text(json.dumps({"held_out": found, "more": 1}))
+    assert planted_confusion(path) == found

@@ -7,12 +7,13 @@ import pytest
 from dash import dcc
 from dash.development.base_component import Component
 
-from dashboards.app import create_app, shell, show_page, tell_error
+from dashboards.app import create_app, shell, show_links, show_page, tell_error
 from dashboards.jobs import Jobs
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views import VIEWS, agreement, runs
-from tests.dashboards.made import CONFIG, agreement_record, make_run
+from dashboards.views import VIEWS, agreement, picking, runs, spectrum
+from dashboards.views import verdict as verdict_view
+from tests.dashboards.made import CONFIG, LAYERS, agreement_record, make_run, silent_verdict
 from workbench.runs import RunFolder
 
 
@@ -66,8 +67,15 @@ def test_two_apps_can_live_side_by_side(store):
 
 def test_pages_are_found_by_their_path_and_others_are_told():
     for view in VIEWS.values():
-        assert _text(show_page(view.path)[1]).count(view.label) == 1
-    assert "no such page" in _text(show_page("/..%2F..%2Fetc%2Fpasswd")[0])
+        assert _walk(show_page(view.path))
+        assert _text(show_links(view.path, "")).count(view.label) == 1
+    assert "no such page" in _text(show_page("/..%2F..%2Fetc%2Fpasswd"))
+
+
+def test_links_take_along_what_is_chosen():
+    links = show_links("/verdict", "?run=seen&reading=final_norm&nonsense=1")
+    assert [link.href for link in links] == [f"{v.path}?run=seen&reading=final_norm" for v in VIEWS.values()]
+    assert ["active" in link.className for link in links] == [v.path == "/verdict" for v in VIEWS.values()]
 
 
 # Address
@@ -163,18 +171,18 @@ def test_selecting_a_row_changes_the_address_once(store):
 
 
 def test_defaults_are_the_run_with_results_its_last_record_and_last_layer(store):
-    state = agreement.complete(store, PageState())
+    state = picking.complete(store, PageState())
     assert state == PageState("seen", 4, "raw", "newton", 3)
 
 
 def test_what_does_not_exist_in_the_address_falls_back_or_stays_to_be_told(store):
-    state = agreement.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
+    state = picking.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
     assert state == PageState("seen", 4, "raw", "gd", 3)
-    assert agreement.complete(store, PageState(run="nobody")).run == "nobody"
+    assert picking.complete(store, PageState(run="nobody")).run == "nobody"
 
 
 def _chosen(store, trigger, search="", **given):
-    state, changed = agreement.chosen(store, search, trigger, {"clicked": None, **given})
+    state, changed = picking.chosen(store, agreement.PICKING, search, trigger, {"clicked": None, **given})
     return state, changed
 
 
@@ -200,11 +208,11 @@ def test_another_run_starts_at_its_own_last_checkpoint(store):
 
 @pytest.mark.parametrize("click", [None, {}, {"points": []}, {"points": [{"x": "emb"}]}, {"points": [{"x": None}]}])
 def test_odd_clicks_choose_no_layer(click):
-    assert agreement._clicked_layer(click) is None
+    assert picking.clicked_layer(click) is None
 
 
 def test_a_click_on_a_column_is_its_layer():
-    assert agreement._clicked_layer({"points": [{"x": 3, "y": "12", "z": 0.9}]}) == 3
+    assert picking.clicked_layer({"points": [{"x": 3, "y": "12", "z": 0.9}]}) == 3
 
 
 def test_figures_follow_the_state(store):
@@ -214,7 +222,7 @@ def test_figures_follow_the_state(store):
     assert heat.data[0].z[1][1] == pytest.approx(0.8)
     assert "Layer 2" in agreement.show_layer(store, search, "light").layout.title.text
     assert "shift 0.1" in _text(agreement.show_verdict(store, search))
-    assert len(agreement.show_best_steps(store, search, "light").data) > 6
+    assert len(agreement.show_best_steps(store, search, "light")[0].data) > 6
     assert len(agreement.show_error(store, search, "light").data) == 3
 
 
@@ -225,14 +233,19 @@ def test_the_table_tells_every_layer_and_the_conventions(store):
 
 
 def test_without_a_record_every_figure_is_empty(store):
-    for show in (agreement.show_heat, agreement.show_layer, agreement.show_best_steps, agreement.show_error):
+    plain = (agreement.show_heat, agreement.show_layer, agreement.show_error)
+    for show in (*plain, spectrum.show_depth, verdict_view.show_misfit, verdict_view.show_path):
         assert len(show(store, None, None).data) == 0
-    assert agreement.show_verdict(store, None) is None
-    assert agreement.show_table(store, None) is None
+    for show in (agreement.show_best_steps, spectrum.show_panels, verdict_view.show_lean):
+        assert len(show(store, None, None)[0].data) == 0
+    for show in (agreement.show_verdict, agreement.show_table, spectrum.show_table, verdict_view.show_table):
+        assert show(store, None) is None
+    assert verdict_view.show_sentence(store, None) is None
+    assert verdict_view.show_evidence(store, None) is None
 
 
-def _settled(store, search, jobs=None):
-    return agreement.settle(store, jobs or Jobs(), search, 0, None, None)
+def _settled(store, search, jobs=None, page=agreement.PICKING):
+    return picking.settle(store, jobs or Jobs(), page, search, 0, None, None)
 
 
 def test_a_record_is_shown_and_the_message_hidden(store):
@@ -274,9 +287,99 @@ def test_damaged_records_are_told_beside_the_button(store, root):
 def test_a_record_without_final_norm_is_read_raw(store, root):
     folder = make_run(root, "bare", steps=(4,))
     folder.save_result("agreement", "k", {**agreement_record("bare", 4), "final_norm": None})
-    assert agreement.complete(store, PageState("bare", reading="final_norm")).reading == "raw"
-    options = agreement._options(store, agreement.complete(store, PageState("bare")))
-    assert [each["value"] for each in options[2]] == ["raw"]
+    assert picking.complete(store, PageState("bare", reading="final_norm")).reading == "raw"
+    options = picking.options_of(store, picking.complete(store, PageState("bare")))
+    assert [each["value"] for each in options["reading"]] == ["raw"]
+
+
+def test_every_family_of_the_record_is_offered_and_anchors_stay(store, root):
+    record = agreement_record("many", 4)
+    for layer in record["layers"]:
+        layer["families"]["gd_plus_plus"] = layer["families"]["gd"]
+    record["trend"]["gd_plus_plus"] = record["trend"]["gd"]
+    make_run(root, "many", steps=(4,)).save_result("agreement", "k", record)
+    offered = picking.options_of(store, picking.complete(store, PageState("many")))["family"]
+    assert [each["label"] for each in offered] == ["Gradient descent", "Newton", "Conjugate gradient", "GD++"]
+    heat = agreement.show_heat(store, PageState("many", 4, "raw", "gd_plus_plus", 1).search, "light")
+    assert "GD++" in heat.layout.title.text
+    assert set(heat.data[1].y) >= {"Zero predictor", "Least squares", "Nearest ridge"}
+
+
+# Spectrum and verdict
+
+RAW = PageState("seen", 4, "raw", "newton", 3).search
+NORMED = PageState("seen", 4, "final_norm", "newton", 3).search
+
+
+def test_the_spectrum_page_shows_every_layer_in_the_height_that_it_needs(store):
+    panels, style = spectrum.show_panels(store, RAW, "dark")
+    assert len([trace for trace in panels.data if trace.name == "this layer"]) == LAYERS
+    assert int(style["height"].removesuffix("px")) > 400
+    assert len(spectrum.show_depth(store, RAW, "light").data) == LAYERS + 1
+    told = _text(spectrum.show_table(store, NORMED))
+    assert all(part in told for part in ("through final norm", "80 %", "GD", "0.010"))
+
+
+def test_a_record_of_an_older_version_is_told_with_the_way_to_a_new_one(store, root):
+    old = agreement_record("old", 4)
+    del old["fingerprint"]
+    old["verdict"] = {key: old["verdict"][key] for key in ("algorithm", "abstained", "sentence", "evidence")}
+    make_run(root, "old", steps=(4,)).save_result("agreement", "k", old)
+    message, _, button, missing, body, *_ = _settled(store, "?run=old", page=spectrum.PICKING)
+    assert "older version" in _text(message)
+    assert "mesascope agree old --step 4" in _text(message)
+    assert (button, missing, body) == ({}, {"display": "block"}, {"display": "none"})
+    assert _settled(store, "?run=old&reading=final_norm", page=spectrum.PICKING)[0] is None
+    search = PageState("old", 4, "raw").search
+    assert verdict_view.show_figures(store, search) == {"display": "none"}
+    assert "mesascope agree old --step 4" in _text(verdict_view.show_table(store, search))
+    assert "Newton" in _text(verdict_view.show_sentence(store, search))
+    assert "3 informative" in _text(verdict_view.show_evidence(store, search))
+
+
+def test_the_verdict_page_tells_sentence_evidence_and_numbers(store):
+    assert "shift 0.1" in _text(verdict_view.show_sentence(store, NORMED))
+    assert verdict_view.show_sentence(store, RAW).color == "teal"
+    evidence = _text(verdict_view.show_evidence(store, RAW))
+    assert "3 informative layers" in evidence
+    assert "Newton here cannot be told from gradient descent with step counts that multiply." in evidence
+    numbers = _text(verdict_view.show_table(store, RAW))
+    assert all(part in numbers for part in ("newton's own start", "4.13 %", "0.20 [-0.10, 0.40]", "steps 2, 4, 1234"))
+    assert verdict_view.show_figures(store, RAW) == {"display": "block"}
+    figure, style = verdict_view.show_lean(store, RAW, "dark")
+    assert len(figure.data) == 4
+    assert style["height"].endswith("px")
+    assert len(verdict_view.show_misfit(store, RAW, "light").data) == 4
+    assert len(verdict_view.show_path(store, RAW, "light").data) == 2
+
+
+def test_layers_that_say_nothing_give_sentences_on_the_verdict_page(store, root):
+    record = {**agreement_record("silent", 4), "verdict": silent_verdict()}
+    make_run(root, "silent", steps=(4,)).save_result("agreement", "k", record)
+    search = PageState("silent", 4, "raw").search
+    assert verdict_view.show_sentence(store, search).color == "yellow"
+    assert verdict_view.show_figures(store, search) == {"display": "none"}
+    assert "no layer says anything" in _text(verdict_view.show_evidence(store, search))
+    assert "No algorithm is near" in _text(verdict_view.show_table(store, search))
+    assert "No layer says" in verdict_view.show_lean(store, search, "light")[0].layout.annotations[0].text
+
+
+def test_a_mixture_tells_its_parts(store, root):
+    record = agreement_record("mixed", 4)
+    record["verdict"] |= {"algorithm": "mixture", "equals": ["gd", "knn"]}
+    make_run(root, "mixed", steps=(4,)).save_result("agreement", "k", record)
+    told = _text(verdict_view.show_evidence(store, PageState("mixed", 4, "raw").search))
+    assert "Parts of the sum: Gradient descent and Nearest neighbours." in told
+
+
+def test_planted_models_are_shown_where_the_benchmark_was_run(monkeypatch):
+    planted = {"truths": ["gd"], "verdicts": ["gd", None], "counts": [[3, 1]]}
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: planted)
+    figure, style = verdict_view.show_confusion(None, "light")
+    assert (len(figure.data), style) == (1, {"display": "block"})
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: None)
+    figure, style = verdict_view.show_confusion(None, "light")
+    assert (len(figure.data), style) == (0, {"display": "none"})
 
 
 def test_a_hostile_task_name_stays_text(store, root):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from workbench.opened import Run
 
 
+_BESIDE = 4
+"""Algorithms whose best steps fit beside each other."""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Which run, which checkpoint, which settings."""
@@ -81,18 +85,23 @@ def print_agreement(
     anchors = list(reading["layers"][0]["anchors"])
     how = "through the final norm" if reading is not record else "read as they are"
     first, last = record["scored_positions"]
-    print_table(
+    head = (
         f"{record['run']} at step {record['checkpoint']}: layers {how}, {record['n_prompts']} prompts, "
         f"positions {first} to {last}.\n"
-        "Best step and SimE there, ± half the 95% interval over prompts; then SimE with the anchors",
-        ["layer", "error/d", *families, *anchors, "sits on"],
-        [_row(layer, families, anchors) for layer in reading["layers"]],
     )
-    print_table(
-        "Controls: SimE at the same step with the algorithm run on another prompt | of the untrained model's layer",
-        ["layer", *families],
-        [_control_row(layer, families) for layer in reading["layers"]],
-    )
+    for names in batched(families, _BESIDE):
+        print_table(
+            f"{head}Best step and SimE there, ± half the 95% interval over prompts; then SimE with the anchors",
+            ["layer", "error/d", *names, *anchors, "sits on"],
+            [_row(layer, names, anchors) for layer in reading["layers"]],
+        )
+        head = ""
+    for names in batched(families, 2 * _BESIDE):
+        print_table(
+            "Controls: SimE at the same step with the algorithm run on another prompt | of the untrained model's layer",
+            ["layer", *names],
+            [_control_row(layer, names) for layer in reading["layers"]],
+        )
     rows = [_trend_row(name, trend) for name, trend in reading["trend"].items()]
     print_table(
         "Trend of the best step over layers that sit on no anchor",
@@ -108,6 +117,11 @@ def print_agreement(
         print_filters(reading["fingerprint"])
     print_nearness(reading["verdict"])
     print_verdict(reading["verdict"])
+
+
+def batched(names: Sequence[str], at_most: int) -> list[Sequence[str]]:
+    """The names in groups that fit beside each other."""
+    return [names[i : i + at_most] for i in range(0, len(names), at_most)]
 
 
 def _row(layer: Mapping[str, Any], families: Sequence[str], anchors: Sequence[str]) -> list[str]:

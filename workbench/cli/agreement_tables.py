@@ -8,6 +8,8 @@ from workbench.cli.output import number, print_table, say
 
 _WIDTH = 120
 _FILTER_VALUES = 5
+_SHOWN = 8
+"""Values of a path up to which all are listed."""
 
 
 def print_filters(fingerprint: Mapping[str, Any]) -> None:
@@ -104,7 +106,9 @@ def where(near: Mapping[str, Any]) -> str:
     """Values of the parameter, layer by layer."""
     if not near["parameter"]:
         return "at the solution"
-    return f"{near['parameter']} {', '.join(map(_value, near['values']))}"
+    told = [_value(value) for value in near["values"]]
+    shown = told if len(told) <= _SHOWN else [*told[: _SHOWN // 2], "…", *told[-_SHOWN // 2 :]]
+    return f"{near['parameter']} {', '.join(shown)}"
 
 
 def _value(value: float | None) -> str:
