@@ -79,6 +79,7 @@ def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell |
         "n_context": shape["n_context"],
         "scored_positions": list(found.scored_positions),
         "conventions": found.conventions,
+        "warnings": list(found.warnings),
         "model_error": list(found.model_error),
         "reference_error": to_data(found.reference_error),
         "layers": raw["layers"],

@@ -9,6 +9,7 @@ from workbench.agreement import AgreementConfig, fit_trend, sim_e
 from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.references import References, references
 from workbench.batch import RegressionBatch
+from workbench.errors import InputError
 from workbench.tasks import LinearRegression
 
 D, N_CONTEXT = 8, 20
@@ -24,7 +25,7 @@ def batch() -> RegressionBatch:
 
 @pytest.fixture(scope="module")
 def known(batch) -> References:
-    return references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig())
+    return references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig(n_verdict=96))
 
 
 def reading(batch, known, layers: list[torch.Tensor], noise: float = NOISE):
@@ -225,3 +226,44 @@ def test_trends_have_the_shape_that_people_would_see(steps, shape, rate):
     trend = fit_trend(list(range(2, 2 + len(steps))), steps)
     assert trend.shape == shape
     assert trend.rate == (None if rate is None else pytest.approx(rate, rel=0.03))
+
+
+def test_a_step_size_that_diverges_is_told_and_left_out_of_averages(batch):
+    found = references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig(gd_step_size=0.5))
+    gd = found.families["gd"]
+    assert "diverges" in gd.warning
+    assert "smaller step size" in gd.warning
+    assert not gd.predictions.isinf().any()
+    assert gd.predictions.isnan().any()
+    assert found.families["newton"].warning == ""
+
+
+def test_newton_from_a_start_that_never_converges_warns(batch):
+    found = references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig(newton_alpha=2.0))
+    assert found.families["newton"].warning
+
+
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [
+        (("ols",), "iterate"),
+        (("preconditioned_gd",), "iterate"),
+        (("gdd",), "known|gd"),
+        (("gd", "gd"), "once"),
+        ((), "once"),
+    ],
+)
+def test_families_that_cannot_be_compared_are_refused(batch, families, message):
+    with pytest.raises(InputError, match=message):
+        references(batch, slice(1, 8), 0.0, AgreementConfig(families=families))
+
+
+def test_more_families_are_compared_when_asked(batch):
+    found = references(batch, slice(1, N_CONTEXT), 0.0, AgreementConfig(families=("gd", "chebyshev", "gd_plus_plus")))
+    assert list(found.families) == ["gd", "chebyshev", "gd_plus_plus"]
+
+
+def test_the_evidence_tells_regions_and_filters(batch, known):
+    evidence = " ".join(reading(batch, known, iterates("newton", batch, [2, 4, 6, 8])).verdict.evidence)
+    for part in ("t < d", "|t - d| <= 1", "t > d", "spectral filter", "layer 3", "having seen the prompt before"):
+        assert part in evidence

@@ -1,13 +1,14 @@
 """Layers against reference algorithms: pure functions on predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.agreement.evidence import by_filter, by_region
 from workbench.agreement.fingerprint import fingerprint
 from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
 from workbench.agreement.references import RIDGES, Family, References
@@ -75,7 +76,9 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
         for each in (layers.trained, layers.untrained)
     )
     filters = fingerprint(trained.layers, known.few, known.scored, trained.references(_DRAWN), few)
-    return Reading(found, trend, weigh(trained, untrained), filters)
+    verdict = weigh(trained, untrained)
+    more = (*by_region(trained, known.scored, layers.d_input), *by_filter(filters))
+    return Reading(found, trend, replace(verdict, evidence=(*verdict.evidence, *more)), filters)
 
 
 def _sits_on(anchors: dict[str, float], *, idle: bool) -> str | None:

@@ -36,6 +36,7 @@ class Study:
         raw: Layers read as they are.
         final_norm: Layers read through the model's final norm, or None if it has none.
         conventions: Options of each algorithm, as used.
+        warnings: What to mind about them, such as a step size that diverges.
     """
 
     scored_positions: tuple[int, int]
@@ -44,6 +45,7 @@ class Study:
     raw: Reading
     final_norm: Reading | None
     conventions: dict[str, dict[str, object]]
+    warnings: tuple[str, ...]
 
 
 def study(
@@ -105,6 +107,7 @@ def study(
         raw=readings[_RAW],
         final_norm=readings.get(_FINAL_NORM),
         conventions=conventions,
+        warnings=tuple(family.warning for family in known.families.values() if family.warning),
     )
 
 

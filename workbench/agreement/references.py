@@ -1,6 +1,8 @@
 """The predictions that layers are compared with: iterative families and anchors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,11 +32,13 @@ class Family:
         steps: Numbers of steps, up to convergence.
         predictions: After each of them.
         options: The conventions that were used.
+        warning: What to mind about them, or "".
     """
 
     steps: tuple[int, ...]
     predictions: Float[Tensor, "step batch context"]
     options: dict[str, object]
+    warning: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +116,21 @@ def _family(name: str, prefixes: Prefixes, ys: Tensor, scored: slice, config: Ag
     options = config.options(name)
     steps = BASELINES[name].steps
     predictions = baselines.predict(name, prefixes, steps=steps, **options)[..., scored]
+    gone = baselines.diverged(predictions, ys)
+    predictions = torch.where(gone, torch.nan, predictions)
     nearness = torch.stack([sim_e(p, predictions[-1], ys) for p in predictions]).nan_to_num(1.0)
-    n_kept = int((nearness >= _CONVERGED).int().argmax()) + 1
-    return Family(steps[:n_kept], predictions[:n_kept], options)
+    n_kept = int((nearness >= _CONVERGED).int().argmax()) + 1 if not gone.any() else len(steps)
+    return Family(steps[:n_kept], predictions[:n_kept], options, _warning(name, options, steps, gone))
+
+
+def _warning(name: str, options: dict[str, Any], steps: Sequence[int], gone: Tensor) -> str:
+    """What a reader must know before believing this family's numbers."""
+    told = baselines.caution(name, **{key: value for key, value in options.items() if value is not None})
+    if gone.any():
+        first = steps[int(gone.flatten(1).any(1).int().argmax())]
+        share = gone[-1].any(-1).float().mean().item()
+        told += (
+            f" From {first} steps on {name} diverges on some prefixes; such prompts are left out of its averages, at "
+            f"{steps[-1]} steps {100 * share:.3g}% of them. Choose a smaller step size."
+        )
+    return told.strip()
