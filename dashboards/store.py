@@ -257,7 +257,7 @@ def planted_confusion(path: Path | None = None) -> Mapping[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = len(counts) == rows and all(len(row) == width for row in counts)
-    return {"truths": found["truths"], "verdicts": found["verdicts"], "counts": counts} if fits else None
+    return {**found, "counts": counts} if fits else None
 
 
 def task_words(task: object) -> str:

@@ -198,6 +198,7 @@ def conventions(record: Mapping[str, Any]) -> list[str]:
     one_step = options.get("gd_1", {}).get("relative_step_size")
     if one_step is not None:
         told.append(f"The anchor of one gradient step uses the step size that errs least: {one_step} / λmax.")
+    told += [f"Mind: {warning}" for warning in record.get("warnings", ())]
     return [sentence for sentence in told if sentence]
 
 

@@ -5,22 +5,24 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.theme import Scheme, label, template
+from dashboards.theme import Scheme, label, percent, template
 
-_NOTHING = (None, "none", "abstained", "abstain", "")
+_NOTHING = (None, "abstains")
 
 
 def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> go.Figure:
     """How often each verdict was given on models that run a known algorithm.
 
     Args:
-        confusion: ``truths`` by row, ``verdicts`` by column, ``counts``.
+        confusion: ``truths`` by row, ``verdicts`` by column, ``counts``; shares ``right`` of ``n_planted`` cases and
+            ``abstained`` of ``n_controls``, with intervals, where they are known.
         scheme: Colour scheme.
     """
-    truths = [_word(name, "none of them") for name in confusion["truths"]]
+    truths = [_word(name, "none of these") for name in confusion["truths"]]
     verdicts = [_word(name, "no verdict") for name in confusion["verdicts"]]
     counts = [list(row) for row in confusion["counts"]]
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+    told = ", ".join([f"{sum(map(sum, counts))} cases that no rule was set on", *_tell_shares(confusion)])
     figure = go.Figure(layout={"template": template(scheme)})
     figure.add_heatmap(
         x=list(range(len(verdicts))),
@@ -44,7 +46,8 @@ def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> 
         colorbar={"title": {"text": "Share of the row", "side": "right"}, "thickness": 14},
     )
     figure.update_layout(
-        title={"text": f"How often is the verdict right? {sum(map(sum, counts))} planted models it had not seen"},
+        title={"text": f"How often is the verdict right on models whose algorithm is known?<br><sup>{told}</sup>"},
+        margin={"t": 84},
         xaxis={
             "title": {"text": "Verdict"},
             "tickvals": list(range(len(verdicts))),
@@ -61,6 +64,16 @@ def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> 
         },
     )
     return figure
+
+
+def _tell_shares(confusion: Mapping[str, Any]) -> list[str]:
+    told = []
+    for share, n, what in (("right", "n_planted", "named right of"), ("abstained", "n_controls", "no verdict on")):
+        if confusion.get(share) is not None and confusion.get(f"{share}_ci"):
+            low, high = (percent(end) for end in confusion[f"{share}_ci"])
+            of = "planted algorithms" if share == "right" else "controls that run none"
+            told.append(f"{percent(confusion[share])} [{low}, {high}] {what} {confusion.get(n, '–')} {of}")
+    return told
 
 
 def _word(name: object, nothing: str) -> str:

@@ -244,7 +244,7 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         "showlegend": False,
     }
     shares = [None if v is None else 100 * v for v in near["progress"]]
-    texts = _thinned([percent(v) for v in near["progress"]])
+    texts = _thinned([amount(v) for v in shares])
     beside = _text_places(shares)
     figure.add_scatter(
         x=layers, y=shares, text=texts, textposition=beside, name="share of the way", **looks, row=1, col=1
@@ -265,7 +265,7 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
             axis |= {"type": "log", "range": [low, high], "exponentformat": "power", **spread}
         figure.update_yaxes(axis, row=1, col=2)
     axis = _layers_axis(layers, at_most=12)
-    pad = 0.3 + 0.18 * (layers[-1] - layers[0])  # room for the texts beside the first and last point
+    pad = 0.3 + 0.25 * (layers[-1] - layers[0])  # room for the texts beside the first and last point
     figure.update_xaxes({**axis, "range": [layers[0] - pad, layers[-1] + pad]})
     figure.update_layout(
         template=template(scheme),

@@ -214,6 +214,15 @@ def test_people_get_measures_by_region_before_the_verdict(call: Call, root: Path
     assert told.index("Forgetting") < told.index("Evidence")
 
 
+def test_what_to_mind_is_told_before_the_verdict(call: Call, root: Path):
+    answer = agree(call, "--settings.gd-relative-step-size", 3)
+    assert answer.status == 0
+    flat = " ".join(answer.out.split())
+    assert "Mind: " in flat
+    assert "diverges" in flat
+    assert flat.index("Mind: ") < flat.index("Evidence")
+
+
 def test_many_families_stand_in_tables_that_fit_the_page(call: Call, root: Path):
     names = ["gd", "newton", "cg", "gd_plus_plus", "momentum", "chebyshev"]
     told = agree(call, "--settings.families", *names).out

@@ -33,8 +33,8 @@ from tests.dashboards.made import (
 from workbench.baselines import BASELINES
 
 CONFUSION = {
-    "truths": ["gd", "newton", None],
-    "verdicts": ["gd", "mixture", None],
+    "truths": ["gd", "newton", "abstains"],
+    "verdicts": ["gd", "mixture", "abstains"],
     "counts": [[3, 0, 1], [0, 2, 2], [0, 0, 4]],
 }
 
@@ -317,8 +317,12 @@ def test_the_confusion_matrix_has_counts_and_shares_of_rows():
     assert figure.data[0].z[0] == pytest.approx((0.75, 0, 0.25))
     assert list(figure.data[0].text[1]) == ["", "2", "2"]
     assert list(figure.layout.xaxis.ticktext) == ["Gradient descent", "Mixture", "no verdict"]
-    assert figure.layout.yaxis.ticktext[2] == "none of them"
-    assert "12 planted models" in figure.layout.title.text
+    assert figure.layout.yaxis.ticktext[2] == "none of these"
+    assert "12 cases" in figure.layout.title.text
+    shares = {"right": 0.625, "right_ci": [0.3, 0.9], "n_planted": 8, "abstained": 1.0, "n_controls": 4}
+    told = confusion_figure({**CONFUSION, **shares}).layout.title.text
+    assert "62.5 % [30 %, 90 %] named right of 8 planted algorithms" in told
+    assert "controls" not in told
 
 
 def test_many_algorithms_leave_the_panels_their_height(record):

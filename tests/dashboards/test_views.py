@@ -226,6 +226,13 @@ def test_figures_follow_the_state(store):
     assert len(agreement.show_error(store, search, "light").data) == 3
 
 
+def test_warnings_stand_with_the_conventions(store, root):
+    record = {**agreement_record("warned", 4), "warnings": ["gd diverges <b>."]}
+    make_run(root, "warned", steps=(4,)).save_result("agreement", "k", record)
+    told = _text(agreement.show_table(store, PageState("warned", 4, "raw", "newton", 0).search))
+    assert "Mind: gd diverges <b>." in told
+
+
 def test_the_table_tells_every_layer_and_the_conventions(store):
     told = _text(agreement.show_table(store, PageState("seen", 4, "raw", "newton", 0).search))
     assert all(part in told for part in ("emb", "Zero predictor", "3 [2, 3]", "0.900 [0.880, 0.920]"))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
-from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict
+from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict, wrapped
 from workbench.cli.measure_tables import print_forgetting, print_measures
-from workbench.cli.output import number, print_json, print_table, stage_notes
+from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
 
@@ -108,6 +108,8 @@ def print_agreement(
         ["algorithm", "shape", "rate per layer [95% over prompts]", "layers", "R² linear", "R² geometric"],
         rows,
     )
+    for warning in record.get("warnings", ()):
+        say(wrapped(f"Mind: {warning}"))
     beside = beside or {}
     if "measures" in beside:
         print_measures(beside["measures"], reading)

@@ -121,13 +121,14 @@ def print_verdict(verdict: Mapping[str, Any]) -> None:
     """The evidence, one wrapped sentence each, then the verdict between rules, at the very end."""
     say("Evidence")
     for sentence in verdict["evidence"]:
-        say(_wrapped(sentence, "  - ", "    "))
+        say(wrapped(sentence, "  - ", "    "))
     say()
     say("─" * _WIDTH)
-    say(_wrapped(verdict["sentence"]))
+    say(wrapped(verdict["sentence"]))
 
 
-def _wrapped(sentence: str, first: str = "", others: str = "") -> str:
+def wrapped(sentence: str, first: str = "", others: str = "") -> str:
+    """A sentence over as many lines as it needs."""
     return textwrap.fill(
         sentence, _WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
     )
