@@ -80,6 +80,7 @@ def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell |
         "scored_positions": list(found.scored_positions),
         "conventions": found.conventions,
         "warnings": list(found.warnings),
+        "nearest_ridge": to_data(found.nearest_ridge),
         "model_error": list(found.model_error),
         "reference_error": to_data(found.reference_error),
         "layers": raw["layers"],

@@ -11,11 +11,13 @@ import pytest
 from tests.helpers import tiny_run
 from workbench import analyses
 from workbench.claims import CLAIMS, measure
+from workbench.claims.akyurek2023 import BAYES_RIDGE
 from workbench.claims.fu2024 import GD_GEOMETRIC, NEWTON_LINEAR
 from workbench.claims.record import CONTESTED, MET, NOT_RUN
 from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.registry import by_name
+from workbench.runs import RunFolder
 from workbench.tasks import TASKS
 from workbench.training.config import preset_config
 from workbench.training.loop import train
@@ -86,6 +88,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     train(folder)
     monkeypatch.setattr(measure, "CLAIMS", by_name(NEWTON_LINEAR, GD_GEOMETRIC))
     monkeypatch.setattr(measure, "agree", lambda run: {**FOUND, "checkpoint": run.folder.resolve_step(None)})
+    monkeypatch.setattr(measure, "_follows", lambda claim, run: True)  # a tiny run follows no recipe
     return Run(folder)
 
 
@@ -108,6 +111,27 @@ def test_all_claims_of_the_runs_task_are_measured_at_once(run: Run):
     found = measure.measure_all(run)
     assert {claim["id"]: claim["status"] for claim in found} == {NEWTON_LINEAR.name: MET, GD_GEOMETRIC.name: CONTESTED}
     assert sorted(measure.measured_on(run), key=str) == sorted(found, key=str)
+
+
+def test_only_claims_of_whose_recipe_a_run_is_are_measured(tmp_path: Path):
+    noisy = RunFolder.create(tmp_path / "noisy", preset_config("linear_regression", "noisy").resolved().to_data(), {})
+    paper = RunFolder.create(tmp_path / "paper", preset_config("linear_regression", "paper").resolved().to_data(), {})
+    follows = {
+        folder.name: [name for name, claim in CLAIMS.items() if measure._follows(claim, Run(folder))]
+        for folder in (noisy, paper)
+    }
+    assert follows == {"noisy": [BAYES_RIDGE.name], "paper": [NEWTON_LINEAR.name, GD_GEOMETRIC.name]}
+
+
+@pytest.mark.parametrize(
+    ("strength", "ci", "bayes", "met"),
+    [(0.25, (0.25, 0.4), 0.25, True), (1.0, (0.6, 1.6), 0.25, False), (0.25, (0.2, 0.3), None, False)],
+)
+def test_the_nearest_ridge_is_held_against_the_bayes_strength(strength, ci, bayes, met):
+    found = {"strengths": [0.25, 1.0], "difference": [0.01, 0.02], "strength": strength, "ci": ci, "bayes": bayes}
+    measured = BAYES_RIDGE.check({"nearest_ridge": found})
+    assert measured.met == met
+    assert measured.value == strength
 
 
 def test_measuring_again_replaces_what_was_kept(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -163,7 +187,8 @@ def test_agreements_of_a_run_are_listed_by_checkpoint_and_settings(run: Run):
     assert analyses.agreements(run, other) == [records[2]]
 
 
-def test_only_a_run_of_a_recipes_task_and_model_speaks_for_a_claim(tmp_path: Path, run: Run):
+def test_only_a_run_of_a_recipes_task_and_model_speaks_for_a_claim(tmp_path: Path):
+    run = Run(tiny_run(tmp_path / "runs"))
     assert not measure.follows_a_recipe(run)
     demo = preset_config("linear_regression", "demo").resolved()
     other_seed = replace(demo, train=replace(demo.train, seed=7))

@@ -11,8 +11,9 @@ from workbench import baselines
 from workbench.activations import query_streams
 from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.config import AgreementConfig
+from workbench.agreement.output import nearest_ridge
 from workbench.agreement.read_outs import NormalEquations, ReadOuts, fit, total
-from workbench.agreement.record import Reading
+from workbench.agreement.record import NearestRidge, Reading
 from workbench.agreement.references import references
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
@@ -33,6 +34,7 @@ class Study:
         scored_positions: First and last context position scored, 0-based.
         model_error: Squared error over d of the model's own output at every context position.
         reference_error: The same for reference predictors.
+        nearest_ridge: Ridge of the strength that the model's own output is nearest to.
         raw: Layers read as they are.
         final_norm: Layers read through the model's final norm, or None if it has none.
         conventions: Options of each algorithm, as used.
@@ -42,6 +44,7 @@ class Study:
     scored_positions: tuple[int, int]
     model_error: tuple[float, ...]
     reference_error: dict[str, tuple[float, ...]]
+    nearest_ridge: NearestRidge
     raw: Reading
     final_norm: Reading | None
     conventions: dict[str, dict[str, object]]
@@ -83,6 +86,7 @@ def study(
     control = _read_layers(untrained, task, batch, config)
     tell("comparing layers with algorithms, with bootstrap over prompts")
     ys, d = batch.ys[:, scored].double(), batch.xs.shape[-1]
+    output = _predict(model, batch)
     readings = {
         name: compare(
             LayerPredictions(found[..., scored], control[name][0][..., scored], ridges, ys, d),
@@ -100,10 +104,11 @@ def study(
     conventions["gd_1"] = {"relative_step_size": known.one_step_size}
     return Study(
         scored_positions=(scored.start, scored.stop - 1),
-        model_error=tuple(error_by_context(_predict(model, batch), batch.ys.double(), d).tolist()),
+        model_error=tuple(error_by_context(output, batch.ys.double(), d).tolist()),
         reference_error={
             name: tuple(error_by_context(p, batch.ys.double(), d).tolist()) for name, p in reference_predictions.items()
         },
+        nearest_ridge=nearest_ridge(output[:, scored], known, ys, task.bayes_ridge(), config),
         raw=readings[_RAW],
         final_norm=readings.get(_FINAL_NORM),
         conventions=conventions,

@@ -61,6 +61,28 @@ class LayerAgreement:
 
 
 @dataclass(frozen=True)
+class NearestRidge:
+    """Ridge of every strength against the model's own output.
+
+    Attributes:
+        strengths: On the sum loss.
+        difference: Mean squared difference of predictions over d (SPD) at each.
+        median: Median over prompts of each prompt's mean.
+        strength: Of the least difference.
+        ci: Its 95% bootstrap interval over prompts.
+        bayes: Strength of the Bayes predictor: noise variance over that of a coordinate of w; 0 without noise, None
+            where the Bayes predictor is no ridge.
+    """
+
+    strengths: tuple[float, ...]
+    difference: tuple[float, ...]
+    median: tuple[float, ...]
+    strength: float
+    ci: tuple[float, float]
+    bayes: float | None
+
+
+@dataclass(frozen=True)
 class Nearness:
     """Where the layers stand on the path of one algorithm, under its nearest convention.
 

@@ -240,7 +240,8 @@ _DECIDES = {
 }
 
 _EQUALS = {
-    "newton": ("gradient descent with step counts that multiply from layer to layer",),
+    "newton": ("gradient descent on the squared system S² w = S m with step counts that double",),
+    "gd as newton": ("gradient descent whose layers do so many steps, each more than the one before",),
     "cg": ("L-BFGS and BFGS with exact line search",),
     "ols": ("any solver that has converged within one layer",),
     "ridge": ("recursive least squares, and the Bayes predictor of noise with that strength",),
@@ -249,7 +250,7 @@ _EQUALS = {
 
 
 def _named(sight: Sight, algorithm: str, seen: str) -> Verdict:
-    equals = _EQUALS.get(algorithm, ())
+    equals = _EQUALS.get(algorithm if sight.winner == algorithm else sight.winner + " as " + algorithm, ())
     told = f" It cannot be told from {', '.join(equals)}." if equals else ""
     sentence = f"{seen}. {_percent(sight.skill)} of what the layers say is explained.{told}"
     return Verdict(algorithm, False, sentence, tuple(_evidence(sight)), equals, None, _nearness(sight))

@@ -2,6 +2,7 @@
 geometrically."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from workbench.claims.record import Claim, Measurement
@@ -57,4 +58,23 @@ GD_GEOMETRIC = Claim(
     published="4, 8, 32, 64, 256, 512, 1024 at layers 3 to 9: about 2.6 times a layer (12 layers, d = 20)",
     recipes={"demo": "linear_regression", "paper": "linear_regression"},
     check=gd_geometric,
+)
+
+ILL_CONDITIONED = (
+    replace(
+        NEWTON_LINEAR,
+        name="fu2024/newton-linear-ill-conditioned",
+        citation="Fu et al. 2024, arXiv:2310.17086, figure 4",
+        statement="On ill-conditioned inputs too, the Newton step that a layer matches best rises linearly",
+        published="2, 5, 9, 13, 18, 20 at layers 3 to 8: about 3.8 steps a layer (kappa = 100, 12 layers, d = 20)",
+        recipes={"ill_conditioned": "linear_regression"},
+    ),
+    replace(
+        GD_GEOMETRIC,
+        name="fu2024/gd-geometric-ill-conditioned",
+        citation="Fu et al. 2024, arXiv:2310.17086, figure 4",
+        statement="On ill-conditioned inputs too, the gradient-descent step matched best grows geometrically",
+        published="100, 200, 600, 2300, over 3000 at layers 4 to 8, eta not given (kappa = 100, 12 layers, d = 20)",
+        recipes={"ill_conditioned": "linear_regression"},
+    ),
 )

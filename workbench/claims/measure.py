@@ -16,7 +16,7 @@ from workbench.runs import RunFolder, result_key, run_names
 from workbench.training.config import preset_config
 
 _ANALYSIS = "claims"
-_CODE = 1
+_CODE = 2
 
 
 def measure(claim: Claim, run: Run) -> dict[str, Any]:
@@ -34,15 +34,17 @@ def measure(claim: Claim, run: Run) -> dict[str, Any]:
 
 
 def measure_all(run: Run) -> list[dict[str, Any]]:
-    """Check every claim that the run's task can test."""
-    task = run.task().name
-    return [measure(claim, run) for claim in CLAIMS.values() if task in claim.recipes.values()]
+    """Check every claim of whose recipes the run follows one."""
+    return [measure(claim, run) for claim in CLAIMS.values() if _follows(claim, run)]
 
 
 def follows_a_recipe(run: Run) -> bool:
     """Whether a run's task and model are those of a recipe, so that its numbers speak for or against a claim."""
-    recipes = {(task, preset) for claim in CLAIMS.values() for preset, task in claim.recipes.items()}
-    configs = [preset_config(task, preset).resolved() for task, preset in recipes]
+    return any(_follows(claim, run) for claim in CLAIMS.values())
+
+
+def _follows(claim: Claim, run: Run) -> bool:
+    configs = [preset_config(task, preset).resolved() for preset, task in claim.recipes.items()]
     return any((c.task, c.model) == (run.config.task, run.config.model) for c in configs)
 
 

@@ -15,6 +15,17 @@ from workbench.errors import must, refuse_faults
 from workbench.tasks.draws import Draws, numbered
 from workbench.tasks.task import Task
 
+_LONG: Mapping[str, Any] = {
+    "lr": 5e-4,
+    "warmup_steps": 1000,
+    "d_every": 500,
+    "schedule": "linear",
+    "decay_fraction": 0.4,
+    "clip_norm": 1.0,
+    "betas": [0.9, 0.99],
+    "checkpoint_every": 5000,
+}
+"""Training of the presets for an accelerator."""
 _UNIT_VARIANCE = {"gaussian": 1.0, "uniform": 1.0 / 12.0}
 
 
@@ -87,18 +98,17 @@ class LinearRegression(Task):
         "paper": {
             "task": {"d_input": 20, "n_context": 41},
             "model": {"n_layers": 12, "d_model": 256, "n_heads": 8},
-            "train": {
-                "n_steps": 50_000,
-                "lr": 5e-4,
-                "warmup_steps": 1000,
-                "d_start": 5,
-                "d_every": 500,
-                "schedule": "linear",
-                "decay_fraction": 0.4,
-                "clip_norm": 1.0,
-                "betas": [0.9, 0.99],
-                "checkpoint_every": 5000,
-            },
+            "train": {**_LONG, "n_steps": 50_000, "d_start": 5},
+        },
+        "ill_conditioned": {
+            "task": {"d_input": 20, "n_context": 41, "covariance": "condition", "condition_number": 100.0},
+            "model": {"n_layers": 12, "d_model": 256, "n_heads": 8},
+            "train": {**_LONG, "n_steps": 65_000, "d_start": 5},
+        },
+        "noisy": {
+            "task": {"d_input": 8, "n_context": 41, "noise_std": 0.5},
+            "model": {"n_layers": 12, "d_model": 128, "n_heads": 4},
+            "train": {**_LONG, "n_steps": 50_000, "d_start": 3},
         },
     }
 
