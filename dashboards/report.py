@@ -31,6 +31,7 @@ from dashboards.tables import (
     layer_table,
     nearness_table,
     tell_equals,
+    tell_ridge,
 )
 from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval
 from workbench.opened import Run
@@ -65,7 +66,7 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         f"<h1>{escape(str(title))}</h1>",
         f'<p class="dim">Which algorithm do its layers run? {escape(task_words(record["task"]))}.</p>',
         "<h2>Verdict</h2>",
-        _verdict(record["verdict"]),
+        _verdict(record["verdict"], tell_ridge(record)),
         *[_place(panel) for panel in panels["verdict"]],
         _nearness(record["verdict"]),
         *[_place(panel) for panel in panels["filters"]],
@@ -128,10 +129,9 @@ def _place(panel: _Panel) -> str:
     return f'<div class="figure"><div id="{panel.name}" style="height:{panel.height}px"></div></div>'
 
 
-def _verdict(verdict: Mapping[str, Any]) -> str:
+def _verdict(verdict: Mapping[str, Any], more: str = "") -> str:
     kind = "verdict" if verdict["abstained"] else "verdict named"
-    equals = tell_equals(verdict)
-    told = [*verdict["evidence"], *([equals] if equals else [])]
+    told = [sentence for sentence in (*verdict["evidence"], tell_equals(verdict), more) if sentence]
     return f'<div class="{kind}"><p>{escape(str(verdict["sentence"]))}</p>{_list(told)}</div>'
 
 

@@ -177,6 +177,22 @@ NEARNESS_NOTE = (
 )
 
 
+def tell_ridge(record: Mapping[str, Any]) -> str:
+    """Which ridge the model's own output is nearest to, beside that of Bayes; "" for a record without it.
+
+    Args:
+        record: An agreement record.
+    """
+    found = record.get("nearest_ridge")
+    if not found or found["strength"] is None:
+        return ""
+    low, high = (amount(end) for end in found["ci"])
+    bayes = found["bayes"]
+    beside = "" if bayes is None else f"; that of the Bayes predictor is {amount(bayes)}"
+    told = f"The model's output is nearest to ridge regression of strength {amount(found['strength'])}"
+    return f"{told} [{low}, {high}] on the sum loss{beside}."
+
+
 def conventions(record: Mapping[str, Any]) -> list[str]:
     """What was measured and how, one sentence each.
 

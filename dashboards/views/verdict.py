@@ -11,7 +11,7 @@ from dashboards.figures.confusion import confusion_figure
 from dashboards.figures.nearness import lean_figure, lean_height, misfit_figure, path_figure
 from dashboards.jobs import Jobs
 from dashboards.store import RunStore, planted_confusion
-from dashboards.tables import NEARNESS_NOTE, nearness_table, tell_equals
+from dashboards.tables import NEARNESS_NOTE, nearness_table, tell_equals, tell_ridge
 from dashboards.theme import as_scheme, empty_figure, graph
 from dashboards.views.parts import card, command, sentences, text_table, verdict_box
 from dashboards.views.picking import Picking, framed, register_picking, shown_of
@@ -111,7 +111,7 @@ def show_evidence(store: RunStore, search: str | None) -> Any:
     if shown is None:
         return None
     verdict = shown.part["verdict"]
-    told = [sentence for sentence in (*verdict["evidence"], tell_equals(verdict)) if sentence]
+    told = [sentence for sentence in (*verdict["evidence"], tell_equals(verdict), tell_ridge(shown.record)) if sentence]
     return [
         dmc.Title("Evidence", order=4, mb="xs"),
         sentences(told) if told else dmc.Text("No fact speaks for or against: no layer says anything yet.", size="sm"),

@@ -99,6 +99,8 @@ def test_the_document_has_every_promised_key_with_its_type(call: Call, root: Pat
     assert all(map(is_number, found["model_error"]))
     assert {"ols", "zero"} <= found["reference_error"].keys()
     assert all(len(errors) == 4 and all(map(is_number, errors)) for errors in found["reference_error"].values())
+    assert found["warnings"] == []
+    assert {"strength", "ci", "bayes"} <= found["nearest_ridge"].keys()
     check_reading(found, n_layers=2)
     check_reading(found["final_norm"], n_layers=2)
 
@@ -150,6 +152,7 @@ def test_people_get_tables_and_the_verdict(call: Call, root: Path, words: list[s
     assert all(sentence in flat for sentence in reading["verdict"]["evidence"])
     for near in reading["verdict"]["nearness"].values():
         assert near["convention"] in answer.out
+    assert "The output is nearest to ridge of strength" in flat
     for layer in reading["layers"]:
         assert f"{layer['error']:.4f}" in answer.out
     for name in reading["trend"]:

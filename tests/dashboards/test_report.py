@@ -69,7 +69,12 @@ def test_the_report_begins_with_the_verdict_its_leans_and_the_filters(run, recor
     places = [page.index(f'id="{name}"') for name in ("lean", "filters", "best", "normed-lean")]
     assert places == sorted(places)
     assert page.index("<h2>Verdict</h2>") < page.index("shift 0.0") < places[0]
-    told = ("cannot be told from gradient descent with step counts", "newton&#x27;s own start", "Nearest filter")
+    told = (
+        "strength 1 [0.79, 1.26]",
+        "cannot be told from gradient descent with step counts",
+        "newton&#x27;s own start",
+        "Nearest filter",
+    )
     assert all(part in page for part in told)
 
 

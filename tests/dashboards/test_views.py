@@ -329,7 +329,7 @@ def test_the_spectrum_page_shows_every_layer_in_the_height_that_it_needs(store):
 
 def test_a_record_of_an_older_version_is_told_with_the_way_to_a_new_one(store, root):
     old = agreement_record("old", 4)
-    del old["fingerprint"]
+    del old["fingerprint"], old["nearest_ridge"], old["warnings"]
     old["verdict"] = {key: old["verdict"][key] for key in ("algorithm", "abstained", "sentence", "evidence")}
     make_run(root, "old", steps=(4,)).save_result("agreement", "k", old)
     message, _, button, missing, body, *_ = _settled(store, "?run=old", page=spectrum.PICKING)
@@ -350,6 +350,7 @@ def test_the_verdict_page_tells_sentence_evidence_and_numbers(store):
     evidence = _text(verdict_view.show_evidence(store, RAW))
     assert "3 informative layers" in evidence
     assert "Newton here cannot be told from gradient descent with step counts that multiply." in evidence
+    assert "strength 1 [0.79, 1.26] on the sum loss; that of the Bayes predictor is 0.25." in evidence
     numbers = _text(verdict_view.show_table(store, RAW))
     assert all(part in numbers for part in ("newton's own start", "4.13 %", "0.20 [-0.10, 0.40]", "steps 2, 4, 1234"))
     assert verdict_view.show_figures(store, RAW) == {"display": "block"}
@@ -361,7 +362,7 @@ def test_the_verdict_page_tells_sentence_evidence_and_numbers(store):
 
 
 def test_layers_that_say_nothing_give_sentences_on_the_verdict_page(store, root):
-    record = {**agreement_record("silent", 4), "verdict": silent_verdict()}
+    record = {**agreement_record("silent", 4), "verdict": silent_verdict(), "nearest_ridge": None}
     make_run(root, "silent", steps=(4,)).save_result("agreement", "k", record)
     search = PageState("silent", 4, "raw").search
     assert verdict_view.show_sentence(store, search).color == "yellow"

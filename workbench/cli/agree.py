@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
-from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict, wrapped
+from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict, tell_ridge, wrapped
 from workbench.cli.measure_tables import print_forgetting, print_measures
 from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
@@ -118,6 +118,9 @@ def print_agreement(
     if "fingerprint" in reading:
         print_filters(reading["fingerprint"])
     print_nearness(reading["verdict"])
+    if "nearest_ridge" in record:
+        say(wrapped(tell_ridge(record["nearest_ridge"])))
+        say()
     print_verdict(reading["verdict"])
 
 

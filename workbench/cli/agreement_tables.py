@@ -117,6 +117,16 @@ def _value(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def tell_ridge(found: Mapping[str, Any]) -> str:
+    """Which ridge the model's own output is nearest to, beside that of Bayes; "" where there is none."""
+    if found["strength"] is None:
+        return ""
+    low, high = map(_value, found["ci"])
+    bayes = "" if found["bayes"] is None else f"; that of the Bayes predictor is {_value(found['bayes'])}"
+    told = f"The output is nearest to ridge of strength {_value(found['strength'])} [{low}, {high}]"
+    return f"{told} on the sum loss{bayes}."
+
+
 def print_verdict(verdict: Mapping[str, Any]) -> None:
     """The evidence, one wrapped sentence each, then the verdict between rules, at the very end."""
     say("Evidence")

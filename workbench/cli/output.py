@@ -39,7 +39,7 @@ def stage_notes(run: str) -> Callable[[str], None]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; numbers to the right."""
+    """A table; numbers to the right, names in the first column whole."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -48,7 +48,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(_is_numeric(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        side = "right" if numeric else "left"
+        table.add_column(column, justify=side, overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     say(title)
