@@ -27,7 +27,9 @@ from dashboards.theme import (
 
 NOTHING_NEAR = "No layer says anything yet, so there is nothing to place."
 _LEFTMOST, _RIGHTMOST = -1.0, 1.6
-"""Leans beyond are not drawn in full."""
+"""Ends of intervals beyond are cut."""
+_FARTHEST = 3.0
+"""Leans beyond are told by an arrow alone."""
 _LEAN_TOP, _LEAN_ROW, _LEAN_BOTTOM = 92, 34, 60
 
 
@@ -133,10 +135,12 @@ def _whisker(name: str, near: Mapping[str, Any], scheme: Scheme) -> go.Scatter:
 
 
 def _lean_range(nearness: Mapping[str, Any]) -> tuple[float, float]:
-    ends = [v for near in nearness.values() for v in (near["lean"], *near["lean_ci"]) if v is not None]
-    return max(_LEFTMOST, min([-0.1, *(v - 0.05 for v in ends)])), min(
-        _RIGHTMOST, max([1.12, *(v + 0.05 for v in ends)])
-    )
+    """All leans, unless one is very far, and of their intervals what lies within bounds."""
+    leans = [near["lean"] for near in nearness.values() if near["lean"] is not None]
+    ends = [max(_LEFTMOST, min(_RIGHTMOST, v)) for near in nearness.values() for v in near["lean_ci"] if v is not None]
+    low = min(-0.1, *(v - 0.08 for v in leans), *(v - 0.05 for v in ends))
+    high = max(1.12, *(v + 0.08 for v in leans), *(v + 0.05 for v in ends))
+    return max(-_FARTHEST, low), min(_FARTHEST, high)
 
 
 def _mark_cut(

@@ -265,10 +265,20 @@ def test_leans_start_from_the_nearest_and_have_whiskers(record):
 def test_an_interval_beyond_the_axis_gets_an_arrow_and_does_not_squeeze_the_rest(record):
     figure = lean_figure(record["verdict"])
     low, high = figure.layout.xaxis.range
-    assert -1 <= low < 0 < 1 < high <= 1.6
+    assert -1.1 <= low < 0 < 1 < high <= 1.7
     arrows = [note for note in figure.layout.annotations if note.text in "◀▶"]
     assert [(note.text, note.x) for note in arrows] == [("◀", low), ("▶", high)]
     assert all(note.y.startswith("Nearest neighbours") for note in arrows)
+
+
+def test_a_lean_beyond_its_usual_bounds_is_still_in_the_picture(record):
+    far = with_number(record)["verdict"]
+    far["nearness"]["gd"].update(lean=-1.4, lean_ci=[-2.0, -0.5])
+    assert lean_figure(far).layout.xaxis.range[0] < -1.4
+    far["nearness"]["gd"].update(lean=-40.0, lean_ci=[-50.0, -30.0])
+    figure = lean_figure(far)
+    assert figure.layout.xaxis.range[0] == -3
+    assert next(note.y for note in figure.layout.annotations if note.text == "◀").startswith("Gradient descent")
 
 
 def test_misfits_are_per_cent_on_a_log_axis(record):
