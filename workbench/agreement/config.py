@@ -27,8 +27,9 @@ class AgreementConfig:
     """Last context position scored; the last of the prompt if not given."""
     n_resamples: int = 1000
     """Bootstrap resamples over prompts."""
-    n_verdict: int = 256
-    """Prompts, the first of those scored, for the verdict and the spectral filters."""
+    n_verdict: int | None = None
+    """Prompts, the first of those scored, for the verdict and the spectral filters; as many as take about a minute if
+    not given."""
     families: tuple[str, ...] = ("gd", "newton", "cg")
     """Iterative algorithms whose every step is compared with every layer; `mesascope algorithms` lists them."""
     gd_step_size: float | None = None
@@ -46,7 +47,12 @@ class AgreementConfig:
             [
                 must("n_fit", "be a whole number of at least 64", self.n_fit, is_count(self.n_fit, 64)),
                 must("n_prompts", "be a whole number of at least 2", self.n_prompts, is_count(self.n_prompts, 2)),
-                must("n_verdict", "be a whole number of at least 16", self.n_verdict, is_count(self.n_verdict, 16)),
+                must(
+                    "n_verdict",
+                    "be a whole number of at least 16",
+                    self.n_verdict,
+                    self.n_verdict is None or is_count(self.n_verdict, 16),
+                ),
                 must("families", "name algorithms, each once", self.families, _each_once(self.families)),
                 must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
                 must("n_resamples", "be a whole number of at least 1", self.n_resamples, is_count(self.n_resamples)),

@@ -108,6 +108,25 @@ class Nearness:
 
 
 @dataclass(frozen=True)
+class Advance:
+    """Layers that filter the spectrum of their prefix, each more than the one before.
+
+    Attributes:
+        convention: Of gradient descent, in whose steps they are counted.
+        layers: Between start and convergence.
+        steps: At which gradient descent is nearest to each.
+        law: ``linear``: they add up; ``geometric``: they multiply; ``none``.
+        rate: Steps more, or times as many, a layer.
+    """
+
+    convention: str
+    layers: tuple[int, ...]
+    steps: tuple[float, ...]
+    law: str
+    rate: float | None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Which algorithm the layers run.
 
@@ -118,6 +137,7 @@ class Verdict:
         evidence: The facts behind it, one sentence each.
         equals: What the named algorithm cannot be told from, or the two parts of a mixture.
         reason: Why it abstained, or None.
+        advance: How fast the layers advance in steps of gradient descent, whatever the algorithm; None if they do not.
         nearness: For each algorithm, the nearest first, where the layers stand on its path.
     """
 
@@ -127,6 +147,7 @@ class Verdict:
     evidence: tuple[str, ...]
     equals: tuple[str, ...] = ()
     reason: str | None = None
+    advance: Advance | None = None
     nearness: dict[str, Nearness] = field(default_factory=dict)
 
 

@@ -17,6 +17,8 @@ from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.registry import find
 
+_AFFORDED = 200_000
+"""Coordinates of eigenvectors on which every path is evaluated."""
 _CONVERGED = 1 - 1e-9
 """SimE with the last step from which on an algorithm is said to have converged."""
 
@@ -82,8 +84,14 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None,
         anchors["bayes"] = baselines.predict("ridge", prefixes, ridge=bayes_ridge)[:, scored]
     families = {name: _family(name, prefixes, ys, scored, config) for name in _families(config)}
     ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])
-    few = prefixes.part(0, config.n_verdict)
+    few = prefixes.part(0, config.n_verdict or _affordable(prefixes, scored))
     return References(families, anchors, ridges, size, scored, few, paths(few, scored))
+
+
+def _affordable(prefixes: Prefixes, scored: slice) -> int:
+    """Prompts on which all paths take about a minute and a quarter of a gigabyte."""
+    _, n_context, d_input = prefixes.xs.shape
+    return max(64, _AFFORDED // (len(range(n_context)[scored]) * d_input))
 
 
 def _families(config: AgreementConfig) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.agreement.hypotheses import Path
 from workbench.agreement.matching import Blend, Labels, Layers, Lean, Match, lean, nearest, nearest_blend
-from workbench.agreement.record import Nearness, Verdict
+from workbench.agreement.record import Advance, Nearness, Verdict
 from workbench.agreement.trend import Trend, fit_trend
 from workbench.baselines import BASELINES
 
@@ -21,6 +21,8 @@ SKILL = 0.85
 """Share of what the layers say that the nearest algorithm must explain."""
 LEAN = 0.5
 """How far towards a rival, at most, the layers may lie from the nearest algorithm, upper end of the interval."""
+CLEAR = 0.1
+"""How much larger a rival's misfit must be, as a share of what the nearest algorithm leaves of the layers alike."""
 BLEND = 0.8
 """Misfit of a sum of two algorithms, as a share of the best single one's, from which on both are at work."""
 SMALLEST_SHARE = 0.15
@@ -97,6 +99,23 @@ class Sight:
     def skill(self) -> float:
         """Share of what the layers say that the nearest algorithm explains."""
         return 1 - self.best.misfit / self.loudness[self.speaking].mean().item()
+
+    @cached_property
+    def alike(self) -> float:
+        """How alike successive layers are in what the nearest algorithm leaves of them: 0 for noise, 1 for the same.
+
+        What they share is no noise of a read-out but something that they hold and no algorithm here says.
+        """
+        left = (self.said - self.best.predictions).flatten(1)
+        if len(left) < 2:
+            return 0.0
+        sizes = left.norm(dim=1)
+        return ((left[1:] * left[:-1]).sum() / (sizes[1:] * sizes[:-1]).sum().clamp(min=1e-300)).clamp(min=0).item()
+
+    @property
+    def margin(self) -> float:
+        """By how much a rival's misfit must be larger."""
+        return CLEAR * self.alike * self.best.misfit
 
     @cached_property
     def blend(self) -> Blend:
@@ -193,7 +212,7 @@ def _blended(sight: Sight) -> Verdict | None:
         f"The layers say a sum of two algorithms: about {shares[0]:.2f} × {first} and {shares[1]:.2f} × {second}. Its "
         f"misfit is {_percent(blend.misfit)} of the labels' square; {alone}."
     )
-    return Verdict("mixture", False, sentence, tuple(_evidence(sight)), blend.parts, None, _nearness(sight))
+    return Verdict("mixture", False, sentence, tuple(_evidence(sight)), blend.parts, None, None, _nearness(sight))
 
 
 def _doubt(sight: Sight) -> str:
@@ -203,10 +222,13 @@ def _doubt(sight: Sight) -> str:
         return f"even the nearest algorithm, {name}, explains only {_percent(sight.skill)} of what the layers say"
     rivals = _rivals(sight)
     if rivals:
-        told = ", ".join(f"{_label(r)} ({sight.leans[r].share:.2f})" for r in rivals)
+        told = ", ".join(f"{_label(r)} ({_percent(sight.matches[r].misfit)})" for r in rivals)
         decides = "; ".join(dict.fromkeys(_DECIDES[r] for r in (sight.winner, *rivals) if r in _DECIDES))
-        return f"{name} is nearest, but the layers lie too far towards {told} to be called either" + (
-            f". What would tell: {decides}" if decides else ""
+        return (
+            f"{name} is nearest (misfit {_percent(best.misfit)} of the labels' square), but not clearly nearer than "
+            f"{told}, "
+            f"beside what no algorithm explains: of the rest, successive layers share {_percent(sight.alike)}"
+            + (f". What would tell: {decides}" if decides else "")
         )
     progress = sight.progress
     behind = (progress.cummax(0).values - progress).max().item()
@@ -229,7 +251,11 @@ def _rivals(sight: Sight) -> list[str]:
     """Algorithms that the layers are not clearly farther from; none beside least squares at once."""
     if sight.winner == "ols":
         return []
-    return [name for name, found in sight.leans.items() if found.ci[1] > LEAN]
+    return [
+        name
+        for name, found in sight.leans.items()
+        if found.ci[1] > LEAN or sight.matches[name].misfit - sight.best.misfit < sight.margin
+    ]
 
 
 _DECIDES = {
@@ -253,31 +279,41 @@ def _named(sight: Sight, algorithm: str, seen: str) -> Verdict:
     equals = _EQUALS.get(algorithm if sight.winner == algorithm else sight.winner + " as " + algorithm, ())
     told = f" It cannot be told from {', '.join(equals)}." if equals else ""
     sentence = f"{seen}. {_percent(sight.skill)} of what the layers say is explained.{told}"
-    return Verdict(algorithm, False, sentence, tuple(_evidence(sight)), equals, None, _nearness(sight))
+    evidence = tuple(_evidence(sight))
+    return Verdict(algorithm, False, sentence, evidence, equals, None, _advance(sight), _nearness(sight))
 
 
 def _abstain(sight: Sight, reason: str) -> Verdict:
-    sentence = f"No verdict: {reason}. {_coarse(sight)}".strip()
-    return Verdict(None, True, sentence, tuple(_evidence(sight)), (), reason, _nearness(sight))
+    found = _advance(sight)
+    sentence = f"No verdict: {reason}. {_coarse(found)}".strip()
+    return Verdict(None, True, sentence, tuple(_evidence(sight)), (), reason, found, _nearness(sight))
 
 
-def _coarse(sight: Sight) -> str:
-    """What is certain although no algorithm is named: how fast an iteration advances, in steps of gradient descent."""
+def _advance(sight: Sight) -> Advance | None:
+    """How fast the layers advance, in steps of gradient descent; None unless they are filters that do."""
     if sight.skill < SKILL or not sight.best.path.iterates or "gd" not in sight.matches:
-        return ""
+        return None
     near = sight.matches["gd"]
     low, high = _ADVANCING
     kept = [i for i, progress in enumerate(near.progress.tolist()) if low < progress < high]
     steps = [near.values[i] for i in kept]
     if len(kept) < 3 or any(b < a for a, b in pairwise(steps)):
+        return None
+    layers = tuple(sight.speaking[i] for i in kept)
+    law = fit_trend(layers, [max(step, 0.25) for step in steps])
+    return Advance(near.path.convention, layers, tuple(steps), law.shape, law.rate)
+
+
+def _coarse(found: Advance | None) -> str:
+    """What is certain although no algorithm is named."""
+    if found is None:
         return ""
-    law = fit_trend(kept, [max(step, 0.25) for step in steps])
-    rates = {"linear": f"about {law.rate or 0:.2g} more", "geometric": f"about {law.rate or 0:.2g} times as many"}
-    told = f", {rates[law.shape]} a layer" if law.shape in rates else ""
-    where = ", ".join(f"{step:.3g}" for step in steps)
+    rates = {"linear": f"about {found.rate or 0:.2g} more", "geometric": f"about {found.rate or 0:.2g} times as many"}
+    told = f", {rates[found.law]} a layer" if found.law in rates else ""
+    where = ", ".join(f"{step:.3g}" for step in found.steps)
     return (
         f"Certain is a filter of the prefix's spectrum that advances as gradient descent would at {where} steps "
-        f"(layers {sight.speaking[kept[0]]} to {sight.speaking[kept[-1]]}){told}."
+        f"(layers {found.layers[0]} to {found.layers[-1]}){told}."
     )
 
 
@@ -301,7 +337,11 @@ def _evidence(sight: Sight) -> list[str]:
     )
     told.append(f"How far the layers lie from {_label(sight.winner)} (0) towards each other algorithm (1): {leans}.")
     by_chance = f"having seen the prompt before instead, {_percent(sight.chance)}"
-    told.append(f"Of what the layers say, {_label(sight.winner)} explains {_percent(sight.skill)}; {by_chance}.")
+    name = _label(sight.winner)
+    told.append(
+        f"Of what {name} leaves of the layers, successive ones share {_percent(sight.alike)}; 0% would be noise."
+    )
+    told.append(f"Of what the layers say, {name} explains {_percent(sight.skill)}; {by_chance}.")
     return told
 
 

@@ -1,7 +1,8 @@
 """``mesascope zoo``: the trained models that come with the package."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from workbench.cli.output import note, number, print_json, print_table, say
 from workbench.cli.parse import default_root, parse
@@ -148,7 +149,7 @@ def add_model(arguments: Sequence[str]) -> int:
     opened = open_run(run_name, given.runs)
     step = opened.folder.resolve_step(given.step)
     kept = next((record for record in reversed(agreements(opened)) if record["checkpoint"] == step), None)
-    more = {} if kept is None else {"algorithm": kept["verdict"]["algorithm"], "verdict": kept["verdict"]["sentence"]}
+    more = {} if kept is None else _findings(kept)
     shelf = None if given.into is None else Path(given.into)
     card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
     if kept is None:
@@ -159,6 +160,30 @@ def add_model(arguments: Sequence[str]) -> int:
         loss, least = (number(card.measured[name], 4) for name in ("loss", "least_squares_loss"))
         say(f"added {card.name}: {card.n_params:,} parameters, {card.bytes} bytes, loss {loss}, least squares {least}")
     return 0
+
+
+def _findings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What an agreement record says, as far as it belongs on a card."""
+    trends = {
+        name: {
+            "shape": trend["shape"],
+            "rate": trend["rate"],
+            "layers": trend["layers"],
+            "r2_linear": trend["r2_linear"],
+        }
+        for name, trend in record["trend"].items()
+    }
+    return {
+        "algorithm": record["verdict"]["algorithm"],
+        "verdict": record["verdict"]["sentence"],
+        "trend": trends,
+        "best_steps": {
+            name: [layer["families"][name]["best_step"] for layer in record["layers"]] for name in record["trend"]
+        },
+        "error_by_layer": [round(layer["error"], 5) for layer in record["layers"]],
+        "error_by_position": [float(f"{error:.3g}") for error in record["model_error"]],
+        "nearest_ridge": record["nearest_ridge"]["strength"],
+    }
 
 
 LIST = Verb("list", "[--json]", "the models, their sizes and what was measured", list_models)
