@@ -85,6 +85,8 @@ def test_a_run_becomes_a_model_with_its_verdict(call: Call, root: Path, shelved:
     model = call("zoo", "add", "tiny", "--name", "judged", "--into", shelved, "--json").document
     assert model["schema"] == "mesascope/zoo-add/1"
     assert model["measured"]["verdict"]
+    assert set(model["measured"]["best_steps"]) == set(model["measured"]["trend"]) == {"gd", "newton", "cg"}
+    assert len(model["measured"]["error_by_layer"]) == len(model["measured"]["best_steps"]["gd"])
     assert [m["name"] for m in call("zoo", "list", "--json").document["models"]] == ["judged", "other", "small"]
 
 

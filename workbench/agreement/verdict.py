@@ -310,7 +310,7 @@ def _coarse(found: Advance | None) -> str:
         return ""
     rates = {"linear": f"about {found.rate or 0:.2g} more", "geometric": f"about {found.rate or 0:.2g} times as many"}
     told = f", {rates[found.law]} a layer" if found.law in rates else ""
-    where = ", ".join(f"{step:.3g}" for step in found.steps)
+    where = ", ".join(map(_number, found.steps))
     return (
         f"Certain is a filter of the prefix's spectrum that advances as gradient descent would at {where} steps "
         f"(layers {found.layers[0]} to {found.layers[-1]}){told}."
@@ -321,7 +321,7 @@ def _seen(sight: Sight) -> str:
     """Where the layers stand on the path of the nearest algorithm."""
     path = sight.best.path
     kept = [layer for layer in sight.moving if layer in sight.speaking] or sight.speaking
-    where = ", ".join(f"{value:.3g}" for value in sight.values(kept))
+    where = ", ".join(map(_number, sight.values(kept)))
     parameter = f"{path.parameter} {where}" if path.parameter else "the solution"
     return f"{_label(sight.winner)} ({path.convention}) is nearest: layers {kept[0]} to {kept[-1]} stand at {parameter}"
 
@@ -361,6 +361,11 @@ def _near(match: Match, layers: tuple[int, ...], found: Lean | None) -> Nearness
         lean=0.0 if found is None else found.share,
         lean_ci=(0.0, 0.0) if found is None else found.ci,
     )
+
+
+def _number(value: float) -> str:
+    """Three digits, and all before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:
