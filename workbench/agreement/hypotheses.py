@@ -17,7 +17,7 @@ GD_STEPS = (*map(float, range(25)), *(float(round(2 ** (i / 6))) for i in range(
 _LONG = tuple(i / 4 for i in range(97))
 _WHOLE = tuple(float(i) for i in range(25))
 _GD_PLUS_PLUS_STEPS = 12
-_FACTORS = (0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.1, 1.3, 1.6)
+_FACTORS = (0.03, 0.07, 0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.1, 1.3, 1.6)
 _NEIGHBORS = tuple(range(1, 13))
 
 

@@ -136,6 +136,8 @@ def _scored(batch: RegressionBatch, config: AgreementConfig) -> slice:
             f"scored positions must lie in 0..{batch.n_context - 1}; got {config.first_position}..{last}. "
             "Change first_position or last_position."
         )
+    if last == 0:
+        raise InputError("last_position must be at least 1; at position 0 no example has been seen. Raise it.")
     return slice(config.first_position, last + 1)
 
 

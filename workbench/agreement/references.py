@@ -89,7 +89,7 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None,
 
 
 def _affordable(prefixes: Prefixes, scored: slice) -> int:
-    """Prompts on which all paths take about a minute and a quarter of a gigabyte."""
+    """Prompts on which all paths take a minute or two and a gigabyte and a half."""
     _, n_context, d_input = prefixes.xs.shape
     return max(64, _AFFORDED // (len(range(n_context)[scored]) * d_input))
 

@@ -1,5 +1,6 @@
 """Which algorithm the layers run: the nearest one, if it is near, alone in that, and advances from layer to layer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ SKILL = 0.85
 """Share of what the layers say that the nearest algorithm must explain."""
 LEAN = 0.5
 """How far towards a rival, at most, the layers may lie from the nearest algorithm, upper end of the interval."""
-CLEAR = 0.1
+CLEAR = 0.05
 """How much larger a rival's misfit must be, as a share of what the nearest algorithm leaves of the layers alike."""
 BLEND = 0.8
 """Misfit of a sum of two algorithms, as a share of the best single one's, from which on both are at work."""
@@ -35,6 +36,10 @@ _ADVANCING = (0.02, 0.998)
 """The same where only an advance is told."""
 RISE = 0.02
 """Progress by which the layers of an iteration must differ."""
+_GROWN = 1.3
+"""Largest over smallest scale of layers that are all said to have converged."""
+_LEAST = 2e-5
+"""Share of the labels' square below which a difference of misfits decides nothing."""
 _AS_GOOD = (0.02, 2e-4)
 """A misfit is as good as another up to this share of it and this much more."""
 
@@ -88,7 +93,11 @@ class Sight:
         first = next(iter(self.matches))
         share, more = _AS_GOOD
         limit = (1 + share) * self.matches[first].misfit + more
-        return "ols" if "ols" in self.matches and self.matches["ols"].misfit <= limit else first
+        at_once = self.matches.get("ols")
+        if at_once is None or at_once.misfit > limit:
+            return first
+        grown = at_once.scales.max() > _GROWN * at_once.scales.min()  # then something advances, whatever it is
+        return first if grown else "ols"
 
     @property
     def best(self) -> Match:
@@ -115,7 +124,7 @@ class Sight:
     @property
     def margin(self) -> float:
         """By how much a rival's misfit must be larger."""
-        return CLEAR * self.alike * self.best.misfit
+        return max(CLEAR * self.alike * self.best.misfit, _LEAST)
 
     @cached_property
     def blend(self) -> Blend:
@@ -130,6 +139,11 @@ class Sight:
             for name, match in self.matches.items()
             if name != self.winner
         }
+
+    @property
+    def behind(self) -> float:
+        """How far, at most, a later layer stands behind an earlier one on the way."""
+        return (self.progress.cummax(0).values - self.progress).max().item()
 
     @cached_property
     def moving(self) -> list[int]:
@@ -167,45 +181,39 @@ class Sight:
 def weigh(sight: Sight, untrained: Sight | None = None) -> Verdict:
     """Name the nearest algorithm, or abstain with the reason.
 
-    The rules, in order: some layer speaks; no sum of two unlike algorithms is much nearer; the nearest algorithm
-    explains most of what the layers say; they lie clearly nearer to it than to any other; it never falls back from one
-    layer to the next, and an iteration moves at all. Gradient descent is called by the law of its step count: adding
-    up, it is gradient descent; multiplying, it is what Newton's iteration from alpha I does, 2^k steps
-    after k iterations, and is named so.
+    The rules, in order: all numbers are finite; some layer speaks; no sum of two unlike algorithms is much nearer; the
+    nearest algorithm explains most of what the layers say; they lie clearly nearer to it than to any other; it never
+    falls back from one layer to the next, and an iteration moves at all; the untrained model does not say the same.
+    Newton's iteration from alpha I is gradient descent with 2^k steps, and is called so.
     """
+    if not bool(sight.layers.isfinite().all()):
+        sentence = (
+            "No verdict: some layers predict NaN or infinity. Look at the model's weights, or at an earlier checkpoint."
+        )
+        return Verdict(None, True, sentence, (), (), "some layers predict NaN or infinity")
     if not sight.speaking:
         sentence = "No verdict: no layer says anything yet: all predict about zero."
         return Verdict(None, True, sentence, (), (), "no layer says anything yet")
-    blended = _blended(sight)
+    blended = _blended(sight, untrained)
     if blended is not None:
         return blended
     doubt = _doubt(sight) or _null(sight, untrained)
     if doubt:
         return _abstain(sight, doubt)
-    if sight.winner != "gd":
-        return _named(sight, sight.winner, _seen(sight))
-    law = sight.law
-    if law.shape == "linear":
-        return _named(sight, "gd", f"{_seen(sight)}, about {law.rate:.2g} more a layer")
-    if law.shape == "geometric" and law.rate:
-        iterations = torch.tensor(law.rate).log2().item()
-        told = (
-            f"{_seen(sight)}, {law.rate:.2g} times as many a layer. Step counts that multiply are what Newton's "
-            f"iteration from αI does, here {iterations:.2g} iterations a layer"
-        )
-        return _named(sight, "newton", told)
-    return _abstain(
-        sight, "gradient descent is nearest, but its step counts neither add up nor multiply from layer to layer"
-    )
+    return _named(sight)
 
 
-def _blended(sight: Sight) -> Verdict | None:
+def _blended(sight: Sight, untrained: Sight | None) -> Verdict | None:
     blend = sight.blend
     if blend.misfit > BLEND * sight.best.misfit or sight.winner == "ols":
         return None
     shares = blend.shares.median(0).values
     if shares.min() < SMALLEST_SHARE:
         return None
+    skill = 1 - blend.misfit / sight.loudness[sight.speaking].mean().item()
+    again = untrained is not None and bool(untrained.speaking) and untrained.blend.parts == blend.parts
+    if skill < SKILL or sight.behind > STEP_BACK or again:
+        return _abstain(sight, "a sum of two algorithms is nearest, but it explains too little, or falls back")
     first, second = (_label(part) for part in blend.parts)
     alone = f"{_label(sight.winner)} alone has {_percent(sight.best.misfit)}"
     sentence = (
@@ -230,10 +238,8 @@ def _doubt(sight: Sight) -> str:
             f"beside what no algorithm explains: of the rest, successive layers share {_percent(sight.alike)}"
             + (f". What would tell: {decides}" if decides else "")
         )
-    progress = sight.progress
-    behind = (progress.cummax(0).values - progress).max().item()
-    if behind > STEP_BACK:
-        return f"a later layer stands {_percent(behind)} of the way behind an earlier one on the path of {name}"
+    if sight.behind > STEP_BACK:
+        return f"a later layer stands {_percent(sight.behind)} of the way behind an earlier one on the path of {name}"
     rise = (best.progress.max() - best.progress.min()).item()
     if best.path.iterates and sight.winner != "ridge" and (len(sight.moving) < 2 or rise < RISE):
         return f"{name} is nearest, but no iteration is seen: all layers that speak stand at about the same step"
@@ -267,20 +273,19 @@ _DECIDES = {
 
 _EQUALS = {
     "newton": ("gradient descent on the squared system S² w = S m with step counts that double",),
-    "gd as newton": ("gradient descent whose layers do so many steps, each more than the one before",),
     "cg": ("L-BFGS and BFGS with exact line search",),
     "ols": ("any solver that has converged within one layer",),
     "ridge": ("recursive least squares, and the Bayes predictor of noise with that strength",),
-    "gd": ("gradient flow, for small step sizes",),
+    "gd": ("Newton's iteration from αI, whose k-th iterate is 2^k such steps",),
 }
 
 
-def _named(sight: Sight, algorithm: str, seen: str) -> Verdict:
-    equals = _EQUALS.get(algorithm if sight.winner == algorithm else sight.winner + " as " + algorithm, ())
+def _named(sight: Sight) -> Verdict:
+    equals = _EQUALS.get(sight.winner, ())
     told = f" It cannot be told from {', '.join(equals)}." if equals else ""
-    sentence = f"{seen}. {_percent(sight.skill)} of what the layers say is explained.{told}"
+    sentence = f"{_seen(sight)}. {_percent(sight.skill)} of what the layers say is explained.{told}"
     evidence = tuple(_evidence(sight))
-    return Verdict(algorithm, False, sentence, evidence, equals, None, _advance(sight), _nearness(sight))
+    return Verdict(sight.winner, False, sentence, evidence, equals, None, _advance(sight), _nearness(sight))
 
 
 def _abstain(sight: Sight, reason: str) -> Verdict:
@@ -323,7 +328,14 @@ def _seen(sight: Sight) -> str:
     kept = [layer for layer in sight.moving if layer in sight.speaking] or sight.speaking
     where = ", ".join(map(_number, sight.values(kept)))
     parameter = f"{path.parameter} {where}" if path.parameter else "the solution"
-    return f"{_label(sight.winner)} ({path.convention}) is nearest: layers {kept[0]} to {kept[-1]} stand at {parameter}"
+    seen = f"{_label(sight.winner)} ({path.convention}) is nearest: layers {kept[0]} to {kept[-1]} stand at {parameter}"
+    law = sight.law
+    if sight.winner != "gd" or not law.rate:
+        return seen
+    if law.shape == "linear":
+        return f"{seen}, about {law.rate:.2g} more a layer"
+    iterations = math.log2(law.rate)
+    return f"{seen}, about {law.rate:.2g} times as many a layer, as {iterations:.2g} iterations of Newton from αI would"
 
 
 def _evidence(sight: Sight) -> list[str]:

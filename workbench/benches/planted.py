@@ -161,18 +161,24 @@ def _gd_growing(prompts: Prompts, dice: Dice) -> Planted:
 
 
 def _newton(prompts: Prompts, dice: Dice) -> Planted:
-    which = dice.pick(5)
+    which = dice.pick(4)
     sums, _ = prompts.scales
     options: dict[str, Any] = (
         {"alpha": dice.uniform(0.3, 1.0)},
-        {"norm": "frobenius"},
+        {"norm": "frobenius", "alpha": dice.uniform(0.6, 1.4)},
         {"norm": "frobenius", "alpha": 2.0},
         {"norm": "none", "alpha": dice.uniform(0.3, 1.0) / sums**2},
-        {"start": "identity", "alpha": dice.uniform(0.5, 1.0)},
     )[which]
     first, each = dice.whole(0, 3), dice.whole(1, 2)
     steps = [first + each * i for i in range(dice.whole(4, 7))]
     return f"newton, steps {steps}, {_told(options)}", prompts.run("newton", steps, **options)
+
+
+def _newton_from_identity(prompts: Prompts, dice: Dice) -> Planted:
+    alpha, first, each = dice.uniform(0.5, 1.0), dice.whole(0, 2), dice.whole(1, 2)
+    steps = [first + each * i for i in range(dice.whole(4, 6))]
+    told = f"newton from {alpha:.3g} I, steps {steps}"
+    return told, prompts.run("newton", steps, start="identity", alpha=alpha)
 
 
 def _cg(prompts: Prompts, dice: Dice) -> Planted:
@@ -249,7 +255,8 @@ def _mixture(prompts: Prompts, dice: Dice) -> Planted:
 
 PLANTED: tuple[tuple[str, Plant, int], ...] = (
     ("gd", _gd_constant, 3),
-    ("newton", _gd_growing, 3),  # Newton's iteration from alpha I is gradient descent with 2^k steps
+    ("gd", _gd_growing, 3),
+    ("gd", _newton_from_identity, 3),  # it is gradient descent with 2^k steps
     ("newton", _newton, 2),
     ("cg", _cg, 2),
     ("gd_plus_plus", _gd_plus_plus, 2),

@@ -17,7 +17,7 @@ from workbench.models import Transformer, TransformerConfig
 from workbench.models.constructions import CONSTRUCTIONS
 from workbench.tasks.linear_regression import LinearRegression
 
-N_FIT = 512
+N_FIT = 2048
 """Prompts that read-outs are fitted on; a quarter of them chooses the ridge strength."""
 ON_THE_WAY = 3
 """Layers of a construction, at least, that are neither at the start nor at least squares."""

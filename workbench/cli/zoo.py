@@ -141,6 +141,7 @@ def add_model(arguments: Sequence[str]) -> int:
         raise InputError(f"zoo add needs --name NAME: mesascope zoo add {ADD.usage}.")
     from pathlib import Path
 
+    from workbench.agreement.config import AgreementConfig
     from workbench.analyses import agreements
     from workbench.opened import open_run
     from workbench.zoo.adding import add
@@ -148,7 +149,9 @@ def add_model(arguments: Sequence[str]) -> int:
 
     opened = open_run(run_name, given.runs)
     step = opened.folder.resolve_step(given.step)
-    kept = next((record for record in reversed(agreements(opened)) if record["checkpoint"] == step), None)
+    kept = next(
+        (record for record in reversed(agreements(opened, AgreementConfig())) if record["checkpoint"] == step), None
+    )
     more = {} if kept is None else _findings(kept)
     shelf = None if given.into is None else Path(given.into)
     card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
@@ -182,7 +185,7 @@ def _findings(record: Mapping[str, Any]) -> dict[str, Any]:
         },
         "error_by_layer": [round(layer["error"], 5) for layer in record["layers"]],
         "error_by_position": [float(f"{error:.3g}") for error in record["model_error"]],
-        "nearest_ridge": record["nearest_ridge"]["strength"],
+        "nearest_ridge": record.get("nearest_ridge", {}).get("strength"),
     }
 
 

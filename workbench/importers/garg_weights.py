@@ -64,7 +64,7 @@ def _fault(name: str, found: Any, weight: _Weight) -> str:
         return f"{name} must be a tensor of numbers"
     if tuple(found.shape) != weight.shape:
         return f"{name} must be of shape {list(weight.shape)}, and is of {list(found.shape)}"
-    return "" if bool(found.isfinite().all()) else f"{name} must be finite"
+    return "" if bool(found.float().isfinite().all()) else f"{name} must be finite in float32"
 
 
 def _is_left_out(name: object) -> bool:
