@@ -76,15 +76,14 @@ def test_a_name_of_the_zoo_is_a_run_to_other_commands(call: Call, root: Path, sh
     assert len(list((root / "small" / "results" / "agreement").iterdir())) == 1
 
 
-def test_a_run_becomes_a_model_with_its_verdict(call: Call, root: Path, shelved: Path):
+def test_a_run_becomes_a_model_with_its_trends(call: Call, root: Path, shelved: Path):
     answer = call("zoo", "add", "tiny", "--name", "other", "--notes", "Mine.", "--into", shelved)
     assert answer.status == 0, answer.err
-    assert "no verdict on the card" in answer.err
+    assert "no trends on the card" in answer.err
     assert answer.out.startswith("added other: ")
-    call("agree", "tiny", "--json", *QUICK)
+    call("agree", "tiny", "--json")
     model = call("zoo", "add", "tiny", "--name", "judged", "--into", shelved, "--json").document
     assert model["schema"] == "mesascope/zoo-add/1"
-    assert model["measured"]["verdict"]
     assert set(model["measured"]["best_steps"]) == set(model["measured"]["trend"]) == {"gd", "newton", "cg"}
     assert len(model["measured"]["error_by_layer"]) == len(model["measured"]["best_steps"]["gd"])
     assert [m["name"] for m in call("zoo", "list", "--json").document["models"]] == ["judged", "other", "small"]

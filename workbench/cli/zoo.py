@@ -156,7 +156,7 @@ def add_model(arguments: Sequence[str]) -> int:
     shelf = None if given.into is None else Path(given.into)
     card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
     if kept is None:
-        note(f"no verdict on the card: none is kept at step {step}; mesascope agree {opened.folder.path} makes one")
+        note(f"no trends on the card: none are kept at step {step}; mesascope agree {opened.folder.path} makes them")
     if given.json:
         print_json({"schema": "mesascope/zoo-add/1", **listed(card)})
     else:
@@ -166,7 +166,7 @@ def add_model(arguments: Sequence[str]) -> int:
 
 
 def _findings(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What an agreement record says, as far as it belongs on a card."""
+    """What an agreement record says, as far as it belongs on a card: no verdict, since rules may change."""
     trends = {
         name: {
             "shape": trend["shape"],
@@ -177,8 +177,6 @@ def _findings(record: Mapping[str, Any]) -> dict[str, Any]:
         for name, trend in record["trend"].items()
     }
     return {
-        "algorithm": record["verdict"]["algorithm"],
-        "verdict": record["verdict"]["sentence"],
         "trend": trends,
         "best_steps": {
             name: [layer["families"][name]["best_step"] for layer in record["layers"]] for name in record["trend"]
