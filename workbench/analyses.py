@@ -18,7 +18,7 @@ Tell = Callable[[str], None]
 
 AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
-_AGREEMENT_CODE = 6
+_AGREEMENT_CODE = 7
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 _MEASURES_CODE, _FORGETTING_CODE = 1, 1
 _MEASURED = ("gd", "newton", "cg")

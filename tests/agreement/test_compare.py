@@ -8,8 +8,10 @@ from workbench import baselines
 from workbench.agreement import AgreementConfig, fit_trend, sim_e
 from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.references import References, references
+from workbench.agreement.verdict import Sight, weigh
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
+from workbench.metrics import bootstrap_weights
 from workbench.tasks import LinearRegression
 
 D, N_CONTEXT = 8, 20
@@ -36,6 +38,13 @@ def reading(batch, known, layers: list[torch.Tensor], noise: float = NOISE):
     ridges = torch.zeros(len(layers), dtype=torch.float64)
     made = LayerPredictions(noisy, torch.zeros_like(noisy), ridges, batch.ys[:, 1:].double(), D)
     return compare(made, known, n_resamples=100, seed=0)
+
+
+def sight(batch, known, layers: list[torch.Tensor]) -> Sight:
+    """What the rules look at, without noise."""
+    n = len(known.few.xs)
+    shares = bootstrap_weights(n, 100, torch.Generator().manual_seed(0))
+    return Sight(torch.stack(layers)[:, :n, 1:], known.paths, batch.ys[:n, 1:].double(), shares)
 
 
 def iterates(name: str, batch, steps: list[int]) -> list[torch.Tensor]:
@@ -267,3 +276,38 @@ def test_the_evidence_tells_regions_and_filters(batch, known):
     evidence = " ".join(reading(batch, known, iterates("newton", batch, [2, 4, 6, 8])).verdict.evidence)
     for part in ("t < d", "|t - d| <= 1", "t > d", "spectral filter", "layer 3", "having seen the prompt before"):
         assert part in evidence
+
+
+@pytest.mark.parametrize("wild", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_forbids_a_verdict(batch, known, wild):
+    layers = iterates("gd", batch, [2, 4, 6, 8])
+    layers[1] = layers[1].clone()
+    layers[1][3, 5] = wild
+    found = weigh(sight(batch, known, layers))
+    assert found.abstained
+    assert "NaN or infinity" in found.sentence
+
+
+def test_growing_shares_of_least_squares_are_not_least_squares_at_once(batch, known):
+    ols = baselines.predict("ols", batch.xs, batch.ys)
+    assert weigh(sight(batch, known, [ols, ols])).algorithm == "ols"
+    assert weigh(sight(batch, known, [0.2 * ols, 0.5 * ols, ols])).algorithm != "ols"
+
+
+def test_a_sum_of_two_is_held_to_the_same_rules_as_one(batch, known):
+    neighbours = baselines.predict("knn", batch.xs, batch.ys, n_neighbors=2)
+    mixed = [0.5 * each + 0.5 * neighbours for each in iterates("newton", batch, [2, 4, 6, 8])]
+    forward = sight(batch, known, mixed)
+    assert weigh(forward).algorithm == "mixture"
+    assert weigh(forward, untrained=forward).abstained, "the untrained model says the same"
+    assert weigh(sight(batch, known, mixed[::-1])).algorithm is None, "later layers fall back"
+
+
+def test_what_a_named_algorithm_equals_depends_on_how_its_steps_grow(batch, known):
+    adding = weigh(sight(batch, known, iterates("gd", batch, [2, 4, 6, 8])))
+    doubling = weigh(sight(batch, known, iterates("gd", batch, [2, 4, 8, 16])))
+    assert (adding.algorithm, doubling.algorithm) == ("gd", "gd")
+    assert "2^k" in doubling.equals[0]
+    assert "flow" in adding.equals[0]
+    assert "more a layer" in adding.sentence
+    assert "times as many a layer" in doubling.sentence

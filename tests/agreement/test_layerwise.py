@@ -124,3 +124,9 @@ def test_positions_outside_the_prompt_are_refused(trained, positions):
     model, untrained, task = trained
     with pytest.raises(InputError, match=r"scored positions must lie in 0\.\.3"):
         study(model, untrained, task, replace(SMALL, **positions))
+
+
+def test_the_position_without_examples_is_not_scored_alone(trained):
+    model, untrained, task = trained
+    with pytest.raises(InputError, match="last_position must be at least 1"):
+        study(model, untrained, task, replace(SMALL, first_position=0, last_position=0))

@@ -466,6 +466,10 @@ def test_a_pipe_or_folder_is_no_file(theirs: GargFolder, name: str):
         (lambda w: w.update({"_read_in.bias": "zero"}), "_read_in.bias must be a tensor of numbers"),
         (lambda w: w["_read_in.bias"].fill_(float("nan")), "_read_in.bias must be finite"),
         (
+            lambda w: w.update({"_read_in.bias": w["_read_in.bias"].double().fill_(1e300)}),
+            "_read_in.bias must be finite in float32",
+        ),
+        (
             lambda w: [w.pop(name) for name in list(w) if "h.1." in name],
             r"h.1.attn.c_attn.weight is missing; .* and 8 more",
         ),

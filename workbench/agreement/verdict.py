@@ -271,17 +271,19 @@ _DECIDES = {
     "gd_plus_plus": "inputs far from their usual scale, on which GD++ changes the inputs themselves",
 }
 
+_MULTIPLYING = ("Newton's iteration from αI, whose k-th iterate is 2^k such steps",)
 _EQUALS = {
     "newton": ("gradient descent on the squared system S² w = S m with step counts that double",),
     "cg": ("L-BFGS and BFGS with exact line search",),
     "ols": ("any solver that has converged within one layer",),
     "ridge": ("recursive least squares, and the Bayes predictor of noise with that strength",),
-    "gd": ("Newton's iteration from αI, whose k-th iterate is 2^k such steps",),
+    "gd": ("gradient flow, for small step sizes",),
 }
 
 
 def _named(sight: Sight) -> Verdict:
-    equals = _EQUALS.get(sight.winner, ())
+    multiplies = sight.winner == "gd" and sight.law.shape == "geometric"
+    equals = _MULTIPLYING if multiplies else _EQUALS.get(sight.winner, ())
     told = f" It cannot be told from {', '.join(equals)}." if equals else ""
     sentence = f"{_seen(sight)}. {_percent(sight.skill)} of what the layers say is explained.{told}"
     evidence = tuple(_evidence(sight))
