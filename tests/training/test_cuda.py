@@ -107,6 +107,14 @@ def test_models_of_an_ensemble_are_those_trained_alone(tmp_path: Path):
             assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 
+def test_further_programs_take_no_workspace_of_their_own():
+    programs = [Program([on_cuda()]) for _ in range(4)]
+    kept = [graph.prepare(programs[0])]
+    before = torch.cuda.memory_allocated()
+    kept += [graph.prepare(program) for program in programs[1:]]
+    assert torch.cuda.memory_allocated() - before < 2**24, "a workspace of cuBLAS is 33 MB at least"
+
+
 def test_where_a_capture_is_impossible_the_eager_engine_says_why(monkeypatch: pytest.MonkeyPatch):
     drawn = Program._drawn
 
@@ -115,7 +123,9 @@ def test_where_a_capture_is_impossible_the_eager_engine_says_why(monkeypatch: py
         return drawn(self, step)
 
     monkeypatch.setattr(Program, "_drawn", synchronising)
+    main = torch.cuda.current_stream()
     started = start([on_cuda()])
     assert started.engine.startswith("eager (the capture failed: ")
+    assert torch.cuda.current_stream() == main
     started.advance()
     assert int(started.program.step) == 1

@@ -4,9 +4,9 @@ import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -84,23 +84,86 @@ class FakeGraph:
         self.replays += 1
 
 
-@pytest.fixture
-def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def capturing(captured: FakeGraph) -> Any:
-        yield
+class FakeStream:
+    """Notes what it waits for."""
 
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    def __init__(self, cuda: "FakeCuda", name: str) -> None:
+        self.cuda, self.name = cuda, name
+
+    def wait_stream(self, other: "FakeStream") -> None:
+        self.cuda.log.append(f"{self.name} waits for {other.name}")
+
+
+class FakeCuda:
+    """Devices, streams and captures that only note what is done on them.
+
+    Attributes:
+        log: What was done, in order.
+        now: The streams in use, the current one last.
+        device: The current device.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.now = [FakeStream(self, "main")]
+        self.device, self.n_streams = 0, 0
+
+    def new_stream(self, device: int) -> FakeStream:
+        self.n_streams += 1
+        return FakeStream(self, f"side {device}")
+
+    @contextmanager
+    def stream(self, stream: FakeStream) -> Any:
+        self.now.append(stream)
+        yield
+        self.now.pop()
+
+    @contextmanager
+    def capture(self, captured: FakeGraph, stream: FakeStream) -> Any:
+        self.log.append(f"capture on {stream.name}")
+        with self.stream(stream):
+            yield
+
+    def work(self) -> str:
+        self.log.append(f"work on {self.now[-1].name}")
+        return "found"
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+    cuda = FakeCuda()
     pieces = {
         "device": lambda device: nullcontext(),
-        "Stream": lambda: stream,
-        "stream": lambda other: nullcontext(),
-        "current_stream": lambda: stream,
+        "current_device": lambda: cuda.device,
+        "Stream": cuda.new_stream,
+        "stream": cuda.stream,
+        "current_stream": lambda: cuda.now[-1],
         "CUDAGraph": FakeGraph,
-        "graph": capturing,
+        "graph": cuda.capture,
     }
     for name, piece in pieces.items():
         monkeypatch.setattr(torch.cuda, name, piece)
+    graph._side_stream.cache_clear()
+    yield cuda
+    graph._side_stream.cache_clear()
+
+
+def test_a_capture_waits_for_what_was_asked_before_it_and_has_all_later_work_wait(fake_cuda: FakeCuda):
+    replay = graph._captured(fake_cuda.work)
+    warm_up, main_waits = ["work on side 0"] * 3, "main waits for side 0"
+    assert fake_cuda.log == ["side 0 waits for main", *warm_up, main_waits, "capture on side 0", "work on side 0"]
+    assert fake_cuda.now[-1].name == "main"
+    assert replay() == "found"
+    assert len(fake_cuda.log) == 7, "a replay runs nothing anew"
+
+
+def test_all_captures_of_a_device_share_one_stream_and_so_one_workspace(fake_cuda: FakeCuda):
+    for device in (0, 1, 0, 0, 1):
+        fake_cuda.device = device
+        fake_cuda.log.clear()
+        graph._captured(fake_cuda.work)
+        assert fake_cuda.log[-1] == f"work on side {device}"
+    assert fake_cuda.n_streams == 2
 
 
 @pytest.mark.usefixtures("fake_cuda")
