@@ -1,12 +1,15 @@
 """Analyses on runs: computed once, kept in the run folder, read ever after."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measured import Algorithm, MeasureConfig
+from workbench.agreement.over_training import SCHEMA as OVER_TRAINING_SCHEMA
+from workbench.agreement.over_training import row_of, table_of, without_old_verdicts
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.configs import no_nan, to_data
+from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.runs import result_key
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 
-AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
+AGREEMENT, MEASURES, FORGETTING, OVER_TRAINING = "agreement", "measures", "forgetting", "over_training"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
 _AGREEMENT_CODE = 7
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
@@ -97,6 +100,62 @@ def agreements(run: Run, config: AgreementConfig | None = None) -> list[dict[str
     if config is not None:
         kept = [r for r in kept if r["config"] == to_data(config)]
     return sorted(kept, key=lambda r: r["checkpoint"])
+
+
+def over_training(
+    run: Run,
+    config: AgreementConfig | None = None,
+    steps: Sequence[int] | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Any]:
+    """The agreement of many checkpoints as one table; what was found of checkpoints that are gone stays in it.
+
+    Kept after every checkpoint, and each checkpoint's own record as well: what was interrupted goes on where it was.
+    A run whose weights came without their history, as from the zoo, may have come with the table of it.
+
+    Args:
+        run: The run.
+        config: Settings; the defaults if None.
+        steps: Checkpoints; all if None.
+        tell: Told each stage of each checkpoint as it starts; nothing for kept ones.
+
+    Raises:
+        InputError: As `agree`.
+    """
+    config = config or AgreementConfig()
+    folder = run.folder
+    wanted = folder.checkpoint_steps() if steps is None else [folder.resolve_step(step) for step in sorted(set(steps))]
+    table = kept_over_training(run, config)
+    rows = {row["checkpoint"]: row for row in table["rows"]} if table else {}
+    if folder.origin is not None:  # what came along was measured before weights were rounded
+        wanted = [step for step in wanted if step not in rows or rows[step]["verdict"] is None]
+    for place, step in enumerate(wanted, 1):
+        record = agree(run, config, step, _with_place(tell, f"checkpoint {place} of {len(wanted)}, step {step}: "))
+        row = row_of(record, folder.weights_sha256(step), _AGREEMENT_CODE)
+        if rows.get(step) != row:
+            rows[step] = row
+            table = no_nan(table_of(record, rows.values()))
+            folder.save_result(OVER_TRAINING, _over_training_key(config), table)
+    if table is None:
+        folder.resolve_step(None)  # refuses a run without checkpoints
+        raise InputError("steps must name at least one checkpoint; got none.")
+    return table
+
+
+def _with_place(tell: Tell | None, place: str) -> Tell | None:
+    return None if tell is None else lambda stage: tell(place + stage)
+
+
+def _over_training_key(config: AgreementConfig) -> str:
+    return result_key({"analysis": OVER_TRAINING, "schema": OVER_TRAINING_SCHEMA, "config": to_data(config)})
+
+
+def kept_over_training(run: Run, config: AgreementConfig | None = None) -> dict[str, Any] | None:
+    """The kept table over training of these settings, the defaults if None; no verdicts of older rules."""
+    kept = run.folder.result(OVER_TRAINING, _over_training_key(config or AgreementConfig()))
+    if kept is None:
+        return None
+    return {**without_old_verdicts(kept, _AGREEMENT_CODE), "run": run.folder.name}
 
 
 def measures(

@@ -8,8 +8,10 @@ from workbench.agreement.config import AgreementConfig
 from workbench.cli.agreement_tables import print_filters, print_nearness, print_verdict, tell_ridge, wrapped
 from workbench.cli.measure_tables import print_forgetting, print_measures
 from workbench.cli.output import number, print_json, print_table, say, stage_notes
+from workbench.cli.over_training_tables import print_over_training, tell_rate
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
+from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from workbench.opened import Run
@@ -34,10 +36,27 @@ class Arguments:
     SPD, skill, induced weights (SimW, ILWD, linearity), gradients by query and by labels. Kept in the run."""
     forgetting: bool = False
     """Also ask every layer for its examples again, newest to oldest. Kept in the run."""
+    all_checkpoints: bool = False
+    """Show how it all came about instead: every checkpoint's best steps, trends and verdict in one table, kept in the
+    run. What was interrupted goes on where it was."""
+    checkpoints: tuple[int, ...] = ()
+    """The same for these checkpoints alone."""
     runs: str = field(default_factory=default_root)
     """The runs folder."""
     json: bool = False
     """Print one JSON document instead of tables."""
+
+    def __post_init__(self) -> None:
+        if self.over_training and (self.step is not None or self.measures or self.forgetting):
+            raise InputError(
+                "all_checkpoints and checkpoints must stand without step, measures and forgetting, which are of one "
+                "checkpoint. Ask twice."
+            )
+
+    @property
+    def over_training(self) -> bool:
+        """Whether many checkpoints are asked for."""
+        return self.all_checkpoints or bool(self.checkpoints)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,6 +66,8 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.opened import open_run
 
     opened = open_run(name, given.runs)
+    if given.over_training:
+        return _show_over_training(opened, given)
     from workbench.analyses import agree
 
     tell = stage_notes(opened.folder.name)
@@ -61,6 +82,19 @@ def run(arguments: Sequence[str]) -> int:
         print_json({**record, **beside})
     else:
         print_agreement(record, final_norm=given.final_norm, beside=beside)
+    return 0
+
+
+def _show_over_training(opened: "Run", given: Arguments) -> int:
+    """Compute or read the table over training, and print it."""
+    from workbench.analyses import over_training
+
+    steps = None if given.all_checkpoints else given.checkpoints
+    table = over_training(opened, given.settings, steps, stage_notes(opened.folder.name))
+    if given.json:
+        print_json(table)
+    else:
+        print_over_training(table, final_norm=given.final_norm)
     return 0
 
 
@@ -154,19 +188,13 @@ def half_width(ci: Sequence[float | None]) -> str:
 
 
 def _trend_row(name: str, trend: Mapping[str, Any]) -> list[str]:
-    rate = "–"
-    if trend["rate"] is not None:
-        unit = "+" if trend["shape"] == "linear" else "x"
-        rate = f"{unit}{trend['rate']:.2f}"
-        if trend["rate_ci"]:
-            rate += f" [{trend['rate_ci'][0]:.2f}, {trend['rate_ci'][1]:.2f}]"
     span = f"{trend['layers'][0]} to {trend['layers'][1]}" if trend["layers"] else "–"
-    return [name, trend["shape"], rate, span, number(trend["r2_linear"]), number(trend["r2_geometric"])]
+    return [name, trend["shape"], tell_rate(trend), span, number(trend["r2_linear"]), number(trend["r2_geometric"])]
 
 
 VERB = Verb(
     "agree",
-    "RUN [--step N] [--measures] [--forgetting] [--json]",
+    "RUN [--step N | --all-checkpoints] [--measures] [--forgetting] [--json]",
     "compare every layer with the reference algorithms; the verdict comes last",
     run,
 )
