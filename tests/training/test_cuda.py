@@ -75,7 +75,7 @@ def test_every_law_of_prompts_is_sampled_in_the_graph(task: dict[str, Any]):
 
 
 @pytest.mark.parametrize("shape", [{}, {"norm": "rms_norm"}], ids=["written out", "differentiated"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_the_compiled_graph_has_the_loss_curve_of_the_eager_engine(shape: dict[str, Any], optimizer: str):
     curriculum = {"d_start": 1, "d_every": 3, "n_start": 2, "n_every": 4, "n_add": 1}
     config = on_cuda(shape, optimizer=optimizer, clip_norm=1.0, schedule="cosine", warmup_steps=3, **curriculum)

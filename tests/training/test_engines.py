@@ -167,7 +167,7 @@ def test_all_captures_of_a_device_share_one_stream_and_so_one_workspace(fake_cud
 
 
 @pytest.mark.usefixtures("fake_cuda")
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_preparing_a_graph_leaves_weights_optimizer_and_step_as_they_were(optimizer: str):
     config = tiny_config(optimizer=optimizer, momentum=0.9 if optimizer == "sgd" else 0.0)
     program, other = Program([config]), Program([config])
@@ -201,18 +201,20 @@ def test_a_graph_keeps_the_buffers_alive_that_it_reads():
 
 
 @pytest.mark.parametrize(
-    ("n_replicas", "n_layers"),
-    [(2, 1), *(pytest.param(n_replicas, 2, marks=pytest.mark.slow) for n_replicas in (1, 2))],
+    ("n_replicas", "n_layers", "optimizer"),
+    [(2, 1, "muon"), *(pytest.param(n_replicas, 2, "adam", marks=pytest.mark.slow) for n_replicas in (1, 2))],
 )
-def test_the_compiled_program_is_the_plain_one(n_replicas: int, n_layers: int):
+def test_the_compiled_program_is_the_plain_one(n_replicas: int, n_layers: int, optimizer: str):
     """In a program of its own: torch.compile cannot see through the run-time shape checks."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.training.test_engines", str(n_replicas), str(n_layers)]
+    settings = [str(n_replicas), str(n_layers), optimizer]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.test_engines", *settings]
     subprocess.run(command, check=True, timeout=280)
 
 
-def compare(n_replicas: int, n_layers: int) -> None:
+def compare(n_replicas: int, n_layers: int, optimizer: str) -> None:
     """Losses and weights after some updates, of a program compiled whole and a plain one."""
-    base = tiny_config(precision="float64", n_batch=4, clip_norm=1.0, d_start=1, d_every=2, n_start=2, n_every=2)
+    curriculum = {"d_start": 1, "d_every": 2, "n_start": 2, "n_every": 2}
+    base = tiny_config(precision="float64", optimizer=optimizer, n_batch=4, clip_norm=1.0, **curriculum)
     base = replace(base, model=replace(base.model, n_layers=n_layers))
     configs = [
         replace(base, train=replace(base.train, seed=i, lr=1e-3 * (i + 1)), task=replace(base.task, noise_std=0.1 * i))
@@ -232,4 +234,4 @@ def compare(n_replicas: int, n_layers: int) -> None:
 
 
 if __name__ == "__main__":
-    compare(int(sys.argv[1]), int(sys.argv[2]))
+    compare(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

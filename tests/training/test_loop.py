@@ -85,8 +85,9 @@ def trained(root: Path, name: str, **settings: Any) -> RunFolder:
         {"optimizer": "adam", "lr": 1e-2},
         {"optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.01},
         {"optimizer": "sgd", "lr": 5e-2, "momentum": 0.9, "clip_norm": 1.0},
+        {"optimizer": "muon", "lr": 1e-2},
     ],
-    ids=["adam", "adamw", "sgd with momentum"],
+    ids=["adam", "adamw", "sgd with momentum", "muon"],
 )
 def test_every_optimizer_lowers_the_loss(settings: dict[str, Any]):
     program = Program([tiny_config(**settings)])
@@ -171,6 +172,8 @@ CURRICULUM = {"d_start": 1, "d_every": 2, "n_start": 1, "n_every": 2, "n_add": 1
         ({}, {"weight_decay": 0.1}),
         ({"optimizer": "sgd"}, {"momentum": 0.9}),
         ({"optimizer": "sgd"}, {"weight_decay": 0.1}),
+        ({}, {"optimizer": "muon"}),
+        ({"optimizer": "muon"}, {"weight_decay": 0.1}),
         ({}, {"warmup_steps": 2}),
         ({}, {"schedule": "cosine"}),
         ({}, {"schedule": "constant"}),

@@ -101,6 +101,7 @@ VARIED: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "adamw": ({"optimizer": "adamw", "schedule": "linear"}, [{"weight_decay": 0.3}, {"lr": 1e-2}, {"lr_final": 2e-3}]),
     "sgd": ({"optimizer": "sgd", "lr": 1e-2}, [{"momentum": 0.9}, {"weight_decay": 0.1}, {"clip_norm": 0.01}]),
+    "muon": ({"optimizer": "muon"}, [{"lr": 1e-2}, {"weight_decay": 0.1}, {"betas": (0.95, 0.99)}]),
     "curriculum": (
         {"d_start": 1, "n_start": 1},
         [{"d_every": 2, "n_every": 3}, {"d_start": 2, "n_start": 3}, {"d_every": 5, "n_every": 2, "n_add": 3}],

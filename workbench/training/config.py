@@ -31,13 +31,13 @@ class TrainConfig:
     seed: int = 0
     """Seeds the initial weights and the stream of prompts."""
     optimizer: str = "adam"
-    """Update rule: adam, adamw, sgd."""
+    """Update rule: adam, adamw, sgd, muon."""
     lr: float = 1e-3
     """Peak learning rate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates of the first and second moments."""
+    """Adam's decay rates of the first and second moments; the first is Muon's momentum too."""
     weight_decay: float = 0.0
-    """Decoupled for adamw, added to the gradient for adam and sgd."""
+    """Decoupled for adamw and muon, added to the gradient for adam and sgd."""
     momentum: float = 0.0
     """Of sgd."""
     warmup_steps: int = 0

@@ -22,12 +22,12 @@ from workbench.training.distributed import ALONE, World
 from workbench.training.flat import fill, flat_layout
 from workbench.training.gradients import Autograd, Bound, Differentiate, Found, Leaves, Parts, Sharded
 from workbench.training.loss import batch_of, least_squares_loss, loss_weights, parts_of
-from workbench.training.optimizers import OPTIMIZERS, Settings
+from workbench.training.optimizers import OPTIMIZERS, Hidden, Settings, hidden_of
 from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
 from workbench.training.schedule import d_active, learning_rate, n_active
 from workbench.training.written import Written, kernels_for
 
-_SETTINGS = tuple(field.name for field in fields(Settings))
+_SETTINGS = tuple(field.name for field in fields(Settings) if field.name != "hidden")
 
 
 def as_it_is(function: Any) -> Any:
@@ -88,6 +88,7 @@ class Program:
         self.step = torch.zeros((), dtype=torch.int64, device=self.device)
         self.broken_at = torch.zeros(len(configs), dtype=torch.int64, device=self.device)
         self._rounded = self.weights[0].to(torch.bfloat16) if settings.precision == "bf16" else None
+        self._hidden = hidden_of(self.layout, self._leaves()[0].dtype)
         self._numbers = train_numbers(configs, self.device)
         self._task_numbers = task_numbers(configs, self.device)
         self._keys = torch.tensor([stream_key(config.train.seed, "train") for config in configs], device=self.device)
@@ -130,7 +131,8 @@ class Program:
         self.norms = self._norm(self.step, self.losses, *gradients)
         for i, gradient in enumerate(gradients):
             kept = {name: parts[i] for name, parts in self.kept.items()}
-            self._apply(self.step, self.norms, self.weights[i], gradient, kept, self._rounded if i == 0 else None)
+            maps = (self._rounded, self._hidden) if i == 0 else (None, None)
+            self._apply(self.step, self.norms, self.weights[i], gradient, kept, *maps)
         self.step += 1
 
     def _summed(self, losses: Float[Tensor, " replica"], gradients: Leaves) -> Found:
@@ -191,11 +193,12 @@ class Program:
         gradient: Tensor,
         kept: Mapping[str, Tensor],
         rounded: Tensor | None,
+        hidden: Hidden | None,
     ) -> None:
         """Clip the gradient of one part of the weights and update it in place."""
         shorten = (self._numbers["clip_norm"] / (norms + 1e-6)).clamp(max=1.0).to(self.dtype)
         numbers = {**self._numbers, "lr": learning_rate(step, with_values(self._shared, self._numbers))}
-        settings = Settings(**{name: numbers[name].to(self.dtype)[:, None] for name in _SETTINGS})
+        settings = Settings(**{name: numbers[name].to(self.dtype)[:, None] for name in _SETTINGS}, hidden=hidden)
         self.rule.apply(weights, gradient.to(self.dtype) * shorten[:, None], kept, settings, step + 1)
         if rounded is not None:
             rounded.copy_(weights)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Rows = Float[Tensor, "replica length"]
+from workbench.training.optimizers.hidden import Hidden, Rows
+
 PerReplica = Float[Tensor, "replica 1"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of an update, one per replica.
+    """Numbers of an update, one per replica, and where they are not for all weights alike.
 
     Attributes:
         lr: Learning rate of this update.
@@ -20,6 +21,7 @@ class Settings:
         beta_2: Decay rate of the second moment.
         weight_decay: As the rule takes it.
         momentum: Decay rate of the sum of gradients.
+        hidden: Where the hidden matrices lie in the rows; None where there are none.
     """
 
     lr: PerReplica
@@ -27,6 +29,7 @@ class Settings:
     beta_2: PerReplica
     weight_decay: PerReplica
     momentum: PerReplica
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)
