@@ -134,3 +134,29 @@ def test_bayes_is_a_ridge_for_gaussian_weights_alone():
 def test_settings_out_of_range_are_refused_by_name(settings, message):
     with pytest.raises(InputError, match=message):
         LinearRegression(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"inputs": "uniform", "input_scale": 3.0, "w_scale": 0.5, "noise_std": 0.25},
+        {"covariance": "skewed", "basis": "fixed", "weights": "sparse"},
+        {"covariance": "condition", "condition_number": 9.0, "weights": "pool", "n_pool": 7},
+    ],
+)
+def test_the_law_that_it_tells_is_the_one_that_it_draws_from(settings):
+    batch = draw(**settings)
+    law = LinearRegression(**{"d_input": 6, "n_context": 5, **settings}).law()
+    assert law.n_examples == 4
+    if law.basis is None:
+        spectra = torch.linalg.eigvalsh(batch.latents["covariance"].double())
+        torch.testing.assert_close(spectra, law.spectrum.sort().values.expand_as(spectra), rtol=1e-4, atol=1e-5)
+    else:
+        torch.testing.assert_close(batch.latents["covariance"][0].double(), law.covariance, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(covariance_of(batch.xs).double(), law.covariance, rtol=0.05, atol=0.08)
+        z = (batch.xs.double() @ law.basis.mT) / law.spectrum.sqrt()
+        assert (z**4).mean().item() - 3 == pytest.approx(law.excess_kurtosis, abs=0.15)
+    w = batch.latents["w"].double()
+    torch.testing.assert_close(w.T @ w / len(w), law.prior, rtol=0.05, atol=0.06)
+    assert batch.latents["noise"].var().item() == pytest.approx(law.noise_variance, rel=0.03)
+    assert law.symmetric_weights == (settings.get("weights") != "pool")

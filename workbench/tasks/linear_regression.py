@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.batch import RegressionBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
+from workbench.regression_law import RegressionLaw
 from workbench.tasks.draws import Draws, numbered
 from workbench.tasks.task import Task
 
@@ -27,6 +28,7 @@ _LONG: Mapping[str, Any] = {
 }
 """Training of the presets for an accelerator."""
 _UNIT_VARIANCE = {"gaussian": 1.0, "uniform": 1.0 / 12.0}
+_EXCESS_KURTOSIS = {"gaussian": 0.0, "uniform": -1.2}
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,28 @@ class LinearRegression(Task):
         covariance = variance * (root.mT @ root) * active * active[:, None]
         return RegressionBatch(xs, ys, {**latents, "noise": noise, "covariance": covariance})
 
+    def law(self) -> RegressionLaw:
+        """The law of full prompts, in float64."""
+        identity = torch.eye(self.d_input, dtype=torch.float64)
+        basis: Tensor | None = identity
+        if self.covariance != "isotropic":
+            fixed = self.basis == "fixed"
+            basis = self._fixed_basis(None)[0].double() if fixed else None
+        kept = self.n_nonzero / self.d_input if self.weights == "sparse" else 1.0
+        pool = self.pool().double()
+        prior = pool.mT @ pool / len(pool) if self.weights == "pool" else self.w_scale**2 * kept * identity
+        return RegressionLaw(
+            n_examples=self.n_context - 1,
+            spectrum=_UNIT_VARIANCE[self.inputs] * self.input_scale**2 * self.spectrum().double(),
+            basis=basis,
+            prior=prior,
+            noise_variance=float(self.noise_std) ** 2,
+            inputs=self.inputs,
+            excess_kurtosis=_EXCESS_KURTOSIS[self.inputs],
+            weights=self.weights,
+            symmetric_weights=self.weights != "pool",
+        )
+
     def spectrum(self, device: torch.device | None = None) -> Float[Tensor, " d_input"]:
         """Eigenvalues of the covariance of x before ``input_scale`` and the law's own variance; mean 1."""
         order = torch.arange(1, self.d_input + 1, dtype=torch.float32, device=device)
@@ -190,11 +214,11 @@ class LinearRegression(Task):
         n, d = draws.n_batch, self.d_input
         if self.covariance == "isotropic":
             return torch.eye(d, device=draws.device).expand(n, d, d)
-        if self.basis == "fixed":
-            basis = numbered(self.fixed_seed, "basis", 0, 1, draws.device).orthogonal(d).expand(n, d, d)
-        else:
-            basis = draws.orthogonal(d)
+        basis = self._fixed_basis(draws.device).expand(n, d, d) if self.basis == "fixed" else draws.orthogonal(d)
         return self.spectrum(draws.device).sqrt()[:, None] * basis
+
+    def _fixed_basis(self, device: torch.device | None) -> Float[Tensor, "one d_input d_input"]:
+        return numbered(self.fixed_seed, "basis", 0, 1, device).orthogonal(self.d_input)
 
     def _weights(self, draws: Draws, active: Tensor) -> dict[str, Tensor]:
         if self.weights == "pool":

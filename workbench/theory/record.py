@@ -1,0 +1,109 @@
+"""What a closed form is, and what it can say."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workbench.errors import InputError
+from workbench.theory.one_step import Matrix
+from workbench.theory.setting import Assumption, Setting, first_fault
+
+
+@dataclass(frozen=True, eq=False)
+class OneStep:
+    """That the model is f = q . Gamma g.
+
+    Attributes:
+        gamma: The matrix.
+        excess: Its expected squared error against the clean label.
+        centred: Whether g is taken with inputs less their mean.
+    """
+
+    gamma: Matrix
+    excess: float
+    centred: bool = False
+
+
+@dataclass(frozen=True)
+class Steps:
+    """That layers take steps of gradient descent, in any order.
+
+    Attributes:
+        step_sizes: On the mean loss of whitened inputs, ascending; complex where no real steps reach the optimum.
+        excess: Expected squared error after all of them.
+    """
+
+    step_sizes: tuple[complex, ...]
+    excess: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A risk curve.
+
+    Attributes:
+        axis: ``n_examples``, examples in the prompt, or ``input_scale``, a factor on all its inputs.
+        at: Places on the axis.
+        excess: Expected squared error against the clean label there.
+        is_model: Whether it is what the model should reach, and not a reference to read errors by.
+    """
+
+    axis: str
+    at: tuple[float, ...]
+    excess: tuple[float, ...]
+    is_model: bool
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One number.
+
+    Attributes:
+        quantity: Which: ``sum_step`` is eta of f = eta sum_i y_i (x_i . Sig^-1 q); ``split`` is the value weight over
+            the norm of the key-query matrix; ``relu_step`` c of f = (c/n) sum_i relu(x_i . q) y_i; ``product`` the
+            product ab of an autoregressive layer.
+        value: Its value.
+    """
+
+    quantity: str
+    value: float
+
+
+Says = OneStep | Steps | Curve | Scalar
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """One statement of theory on trained models.
+
+    Attributes:
+        name: Registry name.
+        label: Name for people.
+        statement: What it says, in one sentence.
+        source: Where it stands.
+        assumptions: What it rests on, checked in this order.
+        parameters: What it depends on, by symbol.
+        function: From a setting that meets the assumptions to what it says.
+    """
+
+    name: str
+    label: str
+    statement: str
+    source: str
+    assumptions: tuple[Assumption, ...]
+    parameters: dict[str, str]
+    function: Callable[[Setting], Says]
+
+    def fault(self, setting: Setting) -> str:
+        """The assumption that fails, in one line, or "" where the closed form applies."""
+        return first_fault(self.assumptions, setting)
+
+    def __call__(self, setting: Setting) -> Says:
+        """What it says of a setting.
+
+        Raises:
+            InputError: If it does not describe the setting; the message says which assumption fails.
+        """
+        fault = self.fault(setting)
+        if fault:
+            raise InputError(f"{self.name} does not describe this model: {fault}.")
+        return self.function(setting)
