@@ -44,6 +44,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> "RunFolder":
     return folder
 
 
+@pytest.fixture(scope="session")
+def _shelf(finished: "RunFolder", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from workbench.zoo.adding import add
+
+    place = tmp_path_factory.mktemp("zoo") / "shelf"
+    add(finished, "small", "For tests.", shelf=place)
+    return place
+
+
+@pytest.fixture
+def shelved(_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's shelf, replaced by one of the test's own that holds the model ``small``."""
+    from workbench.zoo import shelf
+
+    place = Path(shutil.copytree(_shelf, tmp_path / "shelf"))
+    monkeypatch.setattr(shelf, "SHELF", place)
+    return place
+
+
 @pytest.fixture
 def run(finished: "RunFolder", tmp_path: Path) -> "RunFolder":
     """A trained run of the test's own."""

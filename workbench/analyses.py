@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measured import Algorithm, MeasureConfig
-from workbench.agreement.over_training import SCHEMA as OVER_TRAINING_SCHEMA
-from workbench.agreement.over_training import row_of, table_of, without_old_verdicts
+from workbench.agreement.over_training import ANALYSIS as OVER_TRAINING
+from workbench.agreement.over_training import kept_under, row_of, table_of, without_old_verdicts
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.configs import no_nan, to_data
 from workbench.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 
-AGREEMENT, MEASURES, FORGETTING, OVER_TRAINING = "agreement", "measures", "forgetting", "over_training"
+AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
 _AGREEMENT_CODE = 7
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
@@ -135,7 +135,7 @@ def over_training(
         if rows.get(step) != row:
             rows[step] = row
             table = no_nan(table_of(record, rows.values()))
-            folder.save_result(OVER_TRAINING, _over_training_key(config), table)
+            folder.save_result(OVER_TRAINING, kept_under(to_data(config)), table)
     if table is None:
         folder.resolve_step(None)  # refuses a run without checkpoints
         raise InputError("steps must name at least one checkpoint; got none.")
@@ -146,13 +146,9 @@ def _with_place(tell: Tell | None, place: str) -> Tell | None:
     return None if tell is None else lambda stage: tell(place + stage)
 
 
-def _over_training_key(config: AgreementConfig) -> str:
-    return result_key({"analysis": OVER_TRAINING, "schema": OVER_TRAINING_SCHEMA, "config": to_data(config)})
-
-
 def kept_over_training(run: Run, config: AgreementConfig | None = None) -> dict[str, Any] | None:
     """The kept table over training of these settings, the defaults if None; no verdicts of older rules."""
-    kept = run.folder.result(OVER_TRAINING, _over_training_key(config or AgreementConfig()))
+    kept = run.folder.result(OVER_TRAINING, kept_under(to_data(config or AgreementConfig())))
     if kept is None:
         return None
     return {**without_old_verdicts(kept, _AGREEMENT_CODE), "run": run.folder.name}

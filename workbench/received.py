@@ -26,6 +26,7 @@ def receive(
     checkpoints: "Iterable[tuple[int, Mapping[str, Tensor]]]",
     *,
     finished: bool = True,
+    results: Iterable[tuple[str, str, Mapping[str, Any]]] = (),
 ) -> RunFolder:
     """A new run with these checkpoints, complete or not there at all, whenever this process is killed.
 
@@ -35,6 +36,7 @@ def receive(
         origin: Where the weights come from, for env.json; the run cannot be trained on.
         checkpoints: Steps and weights, the steps rising; may be read while they are written.
         finished: Whether the last checkpoint is the end of the training.
+        results: Analysis, key and content of what was found of it elsewhere.
 
     Raises:
         InputError: If the name is not a run name, the folder exists, or it cannot be written.
@@ -52,6 +54,8 @@ def receive(
         step = 0
         for step, weights in checkpoints:
             folder.save_checkpoint(step, weights, {})
+        for result in results:
+            folder.save_result(*result)
         folder.write_status(FINISHED if finished else STOPPED, step, config.train.n_steps)
         os.rename(folder.path, path)
         sync(path.parent)

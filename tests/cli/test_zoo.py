@@ -1,33 +1,17 @@
 """``mesascope zoo``, and names of the zoo where other commands want a run."""
 
+import json
 import re
-import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
-from workbench.files import read_json
-from workbench.runs import RunFolder
-from workbench.zoo import read_card, shelf
-from workbench.zoo.adding import add
+from workbench.files import read_json, write_json
+from workbench.zoo import read_card
 
 QUICK = ["--settings.n-fit", 64, "--settings.n-prompts", 8, "--settings.n-resamples", 10]
-
-
-@pytest.fixture(scope="module")
-def _made(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("zoo") / "shelf"
-    add(finished, "small", "For tests.", shelf=place)
-    return place
-
-
-@pytest.fixture
-def shelved(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package's shelf, replaced by one of the test's own that holds the model ``small``."""
-    place = Path(shutil.copytree(_made, tmp_path / "shelf"))
-    monkeypatch.setattr(shelf, "SHELF", place)
-    return place
 
 
 def test_programs_are_told_every_model(call: Call, root: Path, shelved: Path):
@@ -89,10 +73,25 @@ def test_a_run_becomes_a_model_with_its_trends(call: Call, root: Path, shelved: 
     assert [m["name"] for m in call("zoo", "list", "--json").document["models"]] == ["judged", "other", "small"]
 
 
+def test_a_table_over_training_is_attached_and_shown(call: Call, root: Path, shelved: Path):
+    table = call("agree", "tiny", "--checkpoints", 4, 12, "--json", *QUICK).document
+    path = root / "table.json"
+    path.write_text(json.dumps(table))
+    assert call("zoo", "attach", "small", path).out == "attached 2 checkpoints to small\n"
+    write_json(path, table)  # as it stands in a run folder
+    document = call("zoo", "attach", "small", path, "--json").document
+    assert (document["schema"], document["name"]) == ("mesascope/zoo-attach/1", "small")
+    assert document["over_training"] == sha256((shelved / "small" / "over_training.json").read_bytes()).hexdigest()
+    assert "Over training: mesascope agree small --all-checkpoints" in call("zoo", "list").out
+    shown = call("agree", "small", "--all-checkpoints", *QUICK)
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.startswith("small over training")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("zoo",), "zoo needs one of list, get, add"),
+        (("zoo",), "zoo needs one of list, get, add, attach"),
         (("zoo", "lst"), "Unknown zoo command 'lst'. Did you mean 'list'"),
         (("zoo", "list", "small"), "small"),
         (("zoo", "get"), "zoo get needs a name: mesascope zoo get NAME"),
@@ -100,6 +99,8 @@ def test_a_run_becomes_a_model_with_its_trends(call: Call, root: Path, shelved: 
         (("zoo", "get", "small", "--out", "tiny"), "run 'tiny' exists already"),
         (("zoo", "get", "small", "--out", "../a"), "a run must lie in the runs folder"),
         (("zoo", "add", "tiny"), "zoo add needs --name NAME"),
+        (("zoo", "attach", "small"), "zoo attach needs a table: mesascope zoo attach NAME TABLE.json"),
+        (("zoo", "attach", "small", "table.json"), "table.json must be readable; No such file"),
         (("zoo", "add", "tiny", "--name", "small"), "the zoo must have one model of a name"),
         (("zoo", "add", "tiny", "--name", "a", "--step", "7"), "step must be a checkpoint"),
         (("zoo", "add", "nothing", "--name", "a"), r"no run at .*In the zoo: small"),
@@ -117,7 +118,7 @@ def test_wrong_input_is_told_in_one_line_and_nothing_is_made(
     assert sorted(root.parent.rglob("*")) == before
 
 
-@pytest.mark.parametrize("action", ["list", "get", "add"])
+@pytest.mark.parametrize("action", ["list", "get", "add", "attach"])
 def test_help_tells_the_options(call: Call, action: str):
     answer = call("zoo", action, "--help")
     assert answer.status == 0

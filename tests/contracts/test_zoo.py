@@ -13,7 +13,7 @@ from workbench.cli import main
 from workbench.opened import Run
 from workbench.tasks import TASKS
 from workbench.training.config import run_config_from_data
-from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, WEIGHTS
+from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, OVER_TRAINING, WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,16 @@ def test_a_card_says_enough(name: str):
     assert card.bytes <= MOST_BYTES
 
 
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_table_over_training_is_of_the_models_own_layers(name: str):
+    card = zoo.read_card(name)
+    table = zoo.read_over_training(card)
+    for row in table["rows"] if table else ():
+        for reading in (row, row["final_norm"] or row):
+            assert [layer["layer"] for layer in reading["layers"]] == list(range(card.recipe["model"]["n_layers"] + 1))
+            assert reading["trend"].keys() == reading["layers"][0]["families"].keys() == {"gd", "newton", "cg"}
+
+
 def test_programs_are_told_of_every_model(capsys: pytest.CaptureFixture[str]):
     assert main(["zoo", "list", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -68,7 +78,8 @@ def test_all_models_together_are_small():
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_model_is_found_among_the_packages_resources(name: str):
     folder = importlib.resources.files("workbench.zoo") / "models" / name
-    assert sorted(file.name for file in folder.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
+    files = [CARD, CONFIG, WEIGHTS, *([OVER_TRAINING] if zoo.read_card(name).over_training else [])]
+    assert sorted(file.name for file in folder.iterdir()) == sorted(files)
     assert (folder / WEIGHTS).stat().st_size == zoo.read_card(name).bytes  # type: ignore[attr-defined]
 
 

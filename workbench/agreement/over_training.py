@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from workbench.runs import result_key
+
 SCHEMA = "mesascope/over-training/1"
+ANALYSIS = "over_training"
 
 _SAME_FOR_ALL = (
     "task",
@@ -78,6 +81,26 @@ def table_of(record: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> di
         **_only(record, _SAME_FOR_ALL),
         "rows": [by_step[step] for step in sorted(by_step)],
     }
+
+
+def kept_under(config: Mapping[str, Any]) -> str:
+    """The key of a run's table of these settings: not of its weights, since rows outlive their checkpoints."""
+    return result_key({"analysis": ANALYSIS, "schema": SCHEMA, "config": config})
+
+
+def check_table(data: Mapping[str, Any]) -> None:
+    """Refuse what is no table over training.
+
+    Raises:
+        ValueError: If its schema is another, or it has no rows, settings or task.
+    """
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"it must have schema {SCHEMA!r}; got {data.get('schema')!r}")
+    if not isinstance(data.get("config"), dict) or not isinstance(data.get("task"), dict):
+        raise ValueError("it must name its settings and its task")
+    rows = data.get("rows")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "checkpoint" in row for row in rows):
+        raise ValueError("it must have rows, one per checkpoint")
 
 
 def without_old_verdicts(table: Mapping[str, Any], rules: int) -> dict[str, Any]:

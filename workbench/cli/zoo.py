@@ -51,6 +51,16 @@ class AddArguments:
     """Print one JSON document instead of a line."""
 
 
+@dataclass(frozen=True)
+class AttachArguments:
+    """Where the model is."""
+
+    into: str | None = None
+    """The folder of models; the package's own if not given."""
+    json: bool = False
+    """Print one JSON document instead of a line."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """List, get or add."""
     rest = list(arguments)
@@ -87,7 +97,8 @@ def list_models(arguments: Sequence[str]) -> int:
         rows,
     )
     for card in found:
-        say(f"{card.name}: {card.data}. {card.notes}".rstrip())
+        told = "" if card.over_training is None else f"Over training: mesascope agree {card.name} --all-checkpoints"
+        say(f"{card.name}: {card.data}. {card.notes} {told}".rstrip())
     return 0
 
 
@@ -142,7 +153,7 @@ def add_model(arguments: Sequence[str]) -> int:
     from pathlib import Path
 
     from workbench.agreement.config import AgreementConfig
-    from workbench.analyses import agreements
+    from workbench.analyses import agreements, kept_over_training
     from workbench.opened import open_run
     from workbench.zoo.adding import add
     from workbench.zoo.shelf import listed
@@ -154,7 +165,8 @@ def add_model(arguments: Sequence[str]) -> int:
     )
     more = {} if kept is None else _findings(kept)
     shelf = None if given.into is None else Path(given.into)
-    card = add(opened.folder, given.name, given.notes, step=step, more=more, shelf=shelf)
+    table = kept_over_training(opened)
+    card = add(opened.folder, given.name, given.notes, step=step, more=more, over_training=table, shelf=shelf)
     if kept is None:
         note(f"no trends on the card: none are kept at step {step}; mesascope agree {opened.folder.path} makes them")
     if given.json:
@@ -162,6 +174,28 @@ def add_model(arguments: Sequence[str]) -> int:
     else:
         loss, least = (number(card.measured[name], 4) for name in ("loss", "least_squares_loss"))
         say(f"added {card.name}: {card.n_params:,} parameters, {card.bytes} bytes, loss {loss}, least squares {least}")
+    return 0
+
+
+def attach_table(arguments: Sequence[str]) -> int:
+    """Give a model of the zoo its table over training."""
+    name, rest = _first(arguments, ATTACH)
+    if name and (not rest or rest[0].startswith("-")):
+        raise InputError(f"zoo attach needs a table: mesascope zoo attach {ATTACH.usage}.")
+    given = parse(AttachArguments, rest[1:] if name else rest, "zoo attach NAME TABLE", ATTACH.help)
+    from pathlib import Path
+
+    from workbench.files import read_object
+    from workbench.zoo.adding import attach
+    from workbench.zoo.shelf import listed
+
+    table = read_object(Path(rest[0]))
+    table.pop("sha256", None)  # of a file from a run folder
+    card = attach(name, table, None if given.into is None else Path(given.into))
+    if given.json:
+        print_json({"schema": "mesascope/zoo-attach/1", **listed(card)})
+    else:
+        say(f"attached {len(table['rows'])} checkpoints to {card.name}")
     return 0
 
 
@@ -190,5 +224,16 @@ def _findings(record: Mapping[str, Any]) -> dict[str, Any]:
 LIST = Verb("list", "[--json]", "the models, their sizes and what was measured", list_models)
 GET = Verb("get", "NAME [--out RUN]", "make a run of a model", get_model)
 ADD = Verb("add", "RUN --name NAME [--notes TEXT]", "make a model of a run; for maintainers", add_model)
-ACTIONS = by_name(LIST, GET, ADD)
-VERB = Verb("zoo", "list | get NAME [--out RUN] | add RUN --name NAME", "the trained models that come along", run)
+ATTACH = Verb(
+    "attach",
+    "NAME TABLE.json",
+    "give a model what agree --all-checkpoints --json printed; for maintainers",
+    attach_table,
+)
+ACTIONS = by_name(LIST, GET, ADD, ATTACH)
+VERB = Verb(
+    "zoo",
+    "list | get NAME [--out RUN] | add RUN --name NAME | attach NAME TABLE.json",
+    "the trained models that come along",
+    run,
+)

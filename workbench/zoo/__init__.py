@@ -7,14 +7,14 @@ from workbench.lazy import lazily
 if TYPE_CHECKING:
     from workbench.zoo.card import Card
     from workbench.zoo.getting import get, get_once
-    from workbench.zoo.shelf import SHELF, cards, names, read_card
+    from workbench.zoo.shelf import SHELF, cards, names, read_card, read_over_training
 
-__all__ = ["SHELF", "Card", "cards", "get", "get_once", "names", "read_card"]
+__all__ = ["SHELF", "Card", "cards", "get", "get_once", "names", "read_card", "read_over_training"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "Card": "workbench.zoo.card",
         **dict.fromkeys(("get", "get_once"), "workbench.zoo.getting"),
-        **dict.fromkeys(("SHELF", "cards", "names", "read_card"), "workbench.zoo.shelf"),
+        **dict.fromkeys(("SHELF", "cards", "names", "read_card", "read_over_training"), "workbench.zoo.shelf"),
     },
 )

@@ -1,5 +1,6 @@
 """How a run becomes a model of the zoo: float16, measured, and described. For maintainers."""
 
+import json
 import math
 import os
 import shutil
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.configs import canonical_json, to_data
+from workbench.agreement.over_training import check_table
+from workbench.configs import canonical_json, no_nan, to_data
 from workbench.errors import InputError
 from workbench.files import aside, sweep, sync, write_bytes, write_json
 from workbench.models.transformer import Transformer
@@ -24,7 +26,17 @@ from workbench.training.building import build_model, load_weights
 from workbench.training.config import RunConfig, run_config_from_data
 from workbench.training.loss import least_squares_loss, loss_weights
 from workbench.zoo.card import SCHEMA, Card
-from workbench.zoo.shelf import CARD, CONFIG, MOST_BYTES, MOST_BYTES_TOGETHER, WEIGHTS, names, place, read_card
+from workbench.zoo.shelf import (
+    CARD,
+    CONFIG,
+    MOST_BYTES,
+    MOST_BYTES_TOGETHER,
+    OVER_TRAINING,
+    WEIGHTS,
+    names,
+    place,
+    read_card,
+)
 
 N_PROMPTS = 2048
 _N_AT_ONCE = 64
@@ -40,6 +52,7 @@ def add(
     *,
     step: int | None = None,
     more: Mapping[str, Any] | None = None,
+    over_training: Mapping[str, Any] | None = None,
     shelf: Path | None = None,
 ) -> Card:
     """A new model of the zoo, complete or not there at all.
@@ -50,6 +63,7 @@ def add(
         notes: What is worth knowing about it.
         step: Checkpoint; the last one if None.
         more: What else was measured on it.
+        over_training: Its agreement at many checkpoints, from `workbench.analyses.over_training`.
         shelf: The folder of models; the package's own if None.
 
     Raises:
@@ -80,8 +94,59 @@ def add(
         notes=notes,
         trained={key: env.get(key) for key in _TRAINED} | ({"origin": env["origin"]} if "origin" in env else {}),
     )
-    _write(card, content, shelf)
+    table = None if over_training is None else _table_bytes(card, over_training)
+    _write(card, content, shelf, table)
     return read_card(name, shelf)
+
+
+def attach(name: str, table: Mapping[str, Any], shelf: Path | None = None) -> Card:
+    """Give a model of the zoo its agreement at many checkpoints; one that it had is replaced.
+
+    Args:
+        name: The model's.
+        table: From `workbench.analyses.over_training`.
+        shelf: The folder of models; the package's own if None.
+
+    Raises:
+        InputError: If there is no such model, or this is no such table, or one of another task.
+    """
+    shelf = place(shelf)
+    card = read_card(name, shelf)
+    content = _table_bytes(card, table)
+    try:
+        write_bytes(shelf / name / OVER_TRAINING, content)
+        _write_card(shelf / name / CARD, _with_table(card, content))
+    except OSError as error:
+        raise InputError(f"{shelf / name} must be writable; {error.strerror}.") from error
+    return read_card(name, shelf)
+
+
+def _table_bytes(card: Card, table: Mapping[str, Any]) -> bytes:
+    """The table as it stands in its file, its numbers to six digits."""
+    try:
+        check_table(table)
+    except ValueError as error:
+        raise InputError(f"over_training must be a table over training; {error}.") from error
+    recipe, task = card.recipe["task"], table["task"]
+    wrong = [key for key, value in recipe.items() if task.get(key) != value]
+    if wrong:
+        key = wrong[0]
+        raise InputError(
+            f"over_training must be of the model's own task; its {key} is {task.get(key)!r}, not {recipe[key]!r}."
+        )
+    return (json.dumps(_short(no_nan({**table, "run": card.name})), indent=1) + "\n").encode()
+
+
+def _short(data: Any) -> Any:
+    if isinstance(data, float):
+        return float(f"{data:.6g}")
+    if isinstance(data, Mapping):
+        return {key: _short(value) for key, value in data.items()}
+    return [_short(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+def _with_table(card: Card, content: bytes | None) -> Card:
+    return card if content is None else replace(card, over_training=sha256(content).hexdigest())
 
 
 def _rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -169,7 +234,7 @@ def law(task: Task) -> str:
     return f"{task.label} ({task.source}): {', '.join(told)}"
 
 
-def _write(card: Card, content: bytes, shelf: Path) -> None:
+def _write(card: Card, content: bytes, shelf: Path, table: bytes | None) -> None:
     final = shelf / card.name
     unfinished = aside(final)
     try:
@@ -178,10 +243,19 @@ def _write(card: Card, content: bytes, shelf: Path) -> None:
         unfinished.mkdir()
         write_bytes(unfinished / WEIGHTS, content)
         write_bytes(unfinished / CONFIG, (canonical_json(card.recipe) + "\n").encode())
-        write_json(unfinished / CARD, {"schema": SCHEMA, "model": to_data(asdict(card))})
+        if table is not None:
+            write_bytes(unfinished / OVER_TRAINING, table)
+        _write_card(unfinished / CARD, _with_table(card, table))
         os.rename(unfinished, final)
         sync(shelf)
     except OSError as error:
         raise InputError(f"{final} must be writable; {error.strerror}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_card(path: Path, card: Card) -> None:
+    data = asdict(card)
+    if card.over_training is None:
+        del data["over_training"]
+    write_json(path, {"schema": SCHEMA, "model": to_data(data)})

@@ -1,7 +1,7 @@
 """What is written on the card of a model of the zoo."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from workbench.configs import is_count
@@ -24,6 +24,8 @@ class Card:
         data: The law of its prompts, in words.
         notes: What else is worth knowing.
         trained: The record of where and by what it was trained.
+        over_training: Checksum of the file with its agreement at many checkpoints, which do not come along; None
+            without one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Card:
     data: str
     notes: str
     trained: Mapping[str, Any] = field(repr=False)
+    over_training: str | None = None
 
     @property
     def step(self) -> int:
@@ -49,13 +52,14 @@ def card_from_data(data: Mapping[str, Any]) -> Card:
     Raises:
         ValueError: If it describes none.
     """
-    names = [f.name for f in fields(Card)]
-    if sorted(data) != sorted(names):
+    names = [f.name for f in fields(Card) if f.default is MISSING]
+    if data.keys() - {"over_training"} != set(names):
         raise ValueError(f"it must have the entries {', '.join(names)}")
     kinds = {"name": str, "task": str, "sha256": str, "data": str, "notes": str}
     kinds |= {"recipe": dict, "measured": dict, "trained": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(data[name], kind)]
     wrong += [name for name in ("n_params", "bytes") if not is_count(data[name])]
+    wrong += [] if isinstance(data.get("over_training"), str | None) else ["over_training"]
     if not wrong and not is_count(data["measured"].get("checkpoint"), 0):
         wrong = ["measured"]
     if wrong:

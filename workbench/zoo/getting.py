@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from workbench.agreement.over_training import ANALYSIS, kept_under
 from workbench.errors import InputError
 from workbench.received import receive
 from workbench.runs import RunFolder
 from workbench.training.config import run_config_from_data
-from workbench.zoo.shelf import read_card, read_weights
+from workbench.zoo.shelf import read_card, read_over_training, read_weights
 
 KIND = "zoo"
 
@@ -26,7 +27,9 @@ def get(name: str, path: Path, shelf: Path | None = None) -> RunFolder:
     weights = read_weights(card, shelf)
     config = run_config_from_data(card.recipe)
     origin = {"kind": KIND, "name": name, "sha256": card.sha256, "notes": card.notes, "trained": card.trained}
-    return receive(path, config, origin, [(card.step, weights)])
+    table = read_over_training(card, shelf)
+    results = [(ANALYSIS, kept_under(table["config"]), table)] if table else []
+    return receive(path, config, origin, [(card.step, weights)], results=results)
 
 
 def get_once(name: str, path: Path, shelf: Path | None = None) -> RunFolder:
