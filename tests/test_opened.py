@@ -103,3 +103,13 @@ def test_the_environment_record_says_what_numbers_may_depend_on(monkeypatch: pyt
 def test_the_environment_record_does_without_git(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     assert environment(0)["git"] is None
+
+
+def test_what_an_accelerator_trained_opens_on_the_cpu_where_there_is_none(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    elsewhere = Run(run.folder)
+    config = replace(run.config, train=replace(run.config.train, device="cuda"))
+    monkeypatch.setitem(elsewhere.__dict__, "config", config)
+    for model in (elsewhere.model(), elsewhere.untrained_model()):
+        assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert elsewhere.config.train.device == "cuda"

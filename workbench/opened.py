@@ -44,21 +44,23 @@ class Run:
     def model(self, step: int | None = None) -> "Transformer":
         """The model at a checkpoint, the last one if ``step`` is None, in evaluation mode.
 
+        It stands on the device that trained it, or on the CPU where there is no such device.
+
         Raises:
             InputError: If there is no such checkpoint, or it is damaged.
         """
-        from workbench.training.building import build_model, load_weights
+        from workbench.training.building import load_weights
 
         weights = self.folder.weights(step)
-        model = build_model(self.config)
+        model = self.untrained_model()
         load_weights(model, weights)
-        return model.eval()
+        return model
 
     def untrained_model(self) -> "Transformer":
         """The model as it was before the first update: the control of every score."""
-        from workbench.training.building import build_model
+        from workbench.training.building import build_model, on_this_machine
 
-        return build_model(self.config).eval()
+        return build_model(on_this_machine(self.config)).eval()
 
 
 def open_run(run: str | Path, root: str | Path = "runs") -> Run:

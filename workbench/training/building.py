@@ -1,6 +1,7 @@
 """Models of run configs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,14 @@ def build_model(config: RunConfig) -> Transformer:
     """The untrained model of a run: weights are a function of the seed alone."""
     generator = torch.Generator().manual_seed(config.train.seed)
     return Transformer(config.model, generator).to(config.train.device, STORED[config.train.precision])
+
+
+def on_this_machine(config: RunConfig) -> RunConfig:
+    """The same on the CPU, where the run's accelerator is missing: what trained there can be looked at anywhere."""
+    device = torch.device(config.train.device)
+    if device.type != "cuda" or (device.index or 0) < torch.cuda.device_count():
+        return config
+    return replace(config, train=replace(config.train, device="cpu"))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
