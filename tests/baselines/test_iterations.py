@@ -8,6 +8,7 @@ from tests.baselines.examples import numbers, spread
 from workbench import baselines
 from workbench.baselines import BASELINES, Prefixes
 from workbench.baselines.gd_tuned import tuned
+from workbench.errors import InputError
 
 D = 6
 PREFIXES = [2, 4, 6, 9, 14]
@@ -352,3 +353,64 @@ def test_the_three_published_starts_of_newton_converge(prompts, options):
 
 def test_layers_are_compared_with_three_families_by_default():
     assert [name for name, baseline in BASELINES.items() if baseline.compared] == ["gd", "newton", "cg"]
+
+
+@pytest.mark.parametrize("i", PREFIXES)
+@pytest.mark.parametrize("start", ["gram", "identity"])
+def test_newton_from_a_fixed_start_on_the_mean_loss(prompts, i, start):
+    gram, moment = (total / i for total in sums(prompts, i))
+    inverse = 0.01 * (gram if start == "gram" else torch.eye(D, dtype=torch.float64))
+    explicit = []
+    for _ in range(13):
+        explicit.append(times(inverse, moment) if start == "gram" else inverse @ moment[..., None])
+        inverse = 2 * inverse - inverse @ gram @ inverse
+    explicit = [w.reshape(12, D) for w in explicit]
+    check(prompts, i, "newton", explicit, steps=[0, 1, 2, 5, 12], start=start, alpha=0.01, norm="examples")
+
+
+@pytest.mark.parametrize("i", PREFIXES)
+@pytest.mark.parametrize("gradient", ["sum", "mean"])
+def test_gradient_descent_on_the_ridge_loss(prompts, i, gradient):
+    gram, moment = sums(prompts, i)
+    eta = 0.01 / (i if gradient == "mean" else 1)
+    w, explicit = torch.zeros_like(moment), []
+    for _ in range(21):
+        explicit.append(w)
+        w = w - eta * (times(gram, w) + 0.7 * w - moment)
+    check(prompts, i, "ridge_gd", explicit, ridge=0.7, step_size=0.01, gradient=gradient)
+
+
+def test_gradient_descent_on_the_ridge_loss_ends_at_ridge_and_is_plain_without_it(prompts):
+    options = {"steps": [0, 3, 9], "relative_step_size": 0.8}
+    plain = baselines.weights("ridge_gd", *prompts, ridge=0.0, **options)
+    torch.testing.assert_close(plain, baselines.weights("gd", *prompts, **options), rtol=1e-12, atol=1e-12)
+    (last,) = baselines.weights("ridge_gd", *prompts, ridge=0.5, steps=[20_000])
+    ridge = baselines.weights("ridge", *prompts, ridge=0.5)
+    torch.testing.assert_close(last, ridge, rtol=1e-10, atol=1e-10)
+    assert (last - baselines.weights("ols", *prompts))[:, 2:].abs().max() > 0.01
+    assert "never converges" in baselines.caution("ridge_gd", relative_step_size=2.0)
+    for wrong in ({"ridge": -0.1}, {"step_size": 0.0}, {"relative_step_size": -1.0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            baselines.weights("ridge_gd", *prompts, steps=[1], **wrong)
+
+
+@pytest.mark.parametrize("i", [1, *PREFIXES])
+@pytest.mark.parametrize("gradient", ["sum", "mean"])
+def test_debiased_gradient_descent_is_that_of_inputs_less_their_mean(prompts, i, gradient):
+    xs, ys = (part[:, :i] for part in prompts)
+    off = xs - xs.mean(1, keepdim=True)
+    sizes = [0.01 + 0.002 * (k % 5) for k in range(20)]
+    w, explicit = torch.zeros(12, D, dtype=torch.float64), []
+    for size in [*sizes, 0.0]:
+        explicit.append(w)
+        residuals = (xs @ w[..., None])[..., 0] - ys
+        w = w - size / (i if gradient == "mean" else 1) * (off * residuals[..., None]).sum(1)
+    check(prompts, i, "debiased_gd", explicit, schedule=sizes, gradient=gradient)
+
+
+def test_debiased_gradient_descent_ends_at_the_slope_of_least_squares_with_intercept(prompts):
+    xs, ys = prompts
+    (w,) = baselines.weights("debiased_gd", xs, ys, steps=[100_000])
+    ones = torch.ones(12, 14, 1, dtype=torch.float64)
+    with_intercept = torch.linalg.lstsq(torch.cat([xs[:, :14], ones], -1), ys[:, :14, None]).solution[:, :D, 0]
+    torch.testing.assert_close(w[:, 14], with_intercept, rtol=1e-9, atol=1e-9)

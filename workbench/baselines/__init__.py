@@ -18,6 +18,7 @@ from workbench.baselines.bayes_prior import BAYES_PRIOR
 from workbench.baselines.bfgs import BFGS
 from workbench.baselines.cg import CG
 from workbench.baselines.chebyshev import CHEBYSHEV
+from workbench.baselines.debiased_gd import DEBIASED_GD
 from workbench.baselines.finite_pool import FINITE_POOL
 from workbench.baselines.gd import GD
 from workbench.baselines.gd_plus_plus import GD_PLUS_PLUS
@@ -36,6 +37,7 @@ from workbench.baselines.preconditioned_gd import PRECONDITIONED_GD
 from workbench.baselines.prefixes import Prefixes, fit_queries
 from workbench.baselines.record import Baseline
 from workbench.baselines.ridge import RIDGE
+from workbench.baselines.ridge_gd import RIDGE_GD
 from workbench.baselines.rls import RLS
 from workbench.baselines.running import run_gain, run_influence, run_predictions, run_weights
 from workbench.baselines.softmax_kernel import SOFTMAX_KERNEL
@@ -56,6 +58,8 @@ BASELINES = by_name(
     GD_TUNED,
     GD_PLUS_PLUS,
     PRECONDITIONED_GD,
+    RIDGE_GD,
+    DEBIASED_GD,
     MOMENTUM,
     NESTEROV,
     CHEBYSHEV,

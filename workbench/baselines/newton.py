@@ -18,7 +18,7 @@ def gain(
     steps: Real[Tensor, " step"],
     *,
     alpha: float = 1.0,
-    norm: Literal["spectral", "frobenius", "none"] = "spectral",
+    norm: Literal["spectral", "frobenius", "examples", "none"] = "spectral",
     start: Literal["gram", "identity"] = "gram",
 ) -> Gain:
     """M_0 = a S_i, M <- 2 M - M S_i M, w_k = M_k m_i: the filter (1 - (1 - a lambda^2)^(2^k)) / lambda.
@@ -30,8 +30,10 @@ def gain(
         steps: Numbers of steps k; the filter has a meaning for fractions too.
         alpha: a is ``alpha`` over the norm of S_i S_i^T, or of S_i for start "identity", of each prefix. Converges for
             a < 2 / lambda_max^2, or 2 / lambda_max.
-        norm: Which norm; "none" for a = alpha. (1, spectral) is 1 / lambda_max^2; (1, frobenius) is the released code
-            of Fu et al.; (2, frobenius) reproduces their figures; (2, spectral), their text, never converges.
+        norm: Which norm; "none" for a = alpha, "examples" for alpha over the square of the number of examples (over the
+            number itself for start "identity"): a fixed start on the mean loss. (1, spectral) is 1 / lambda_max^2;
+            (1, frobenius) is the released code of Fu et al.; (2, frobenius) reproduces their figures; (2, spectral),
+            their text, never converges.
         start: Whether M_0 = a S_i or a I.
 
     Raises:
@@ -40,8 +42,13 @@ def gain(
     refuse_faults([must("alpha", "be greater than 0", alpha, is_finite(alpha, above=0))])
     values = prefixes.eigenvalues
     powers = values**2 if start == "gram" else values
-    distance = powers * (alpha / _norm(powers, norm))[..., None]
+    size = _examples(prefixes, start) if norm == "examples" else _norm(powers, norm)
+    distance = powers * (alpha / size)[..., None]
     return over_eigenvalues(one_minus_power(distance, 2.0 ** steps.to(values.dtype)), values)
+
+
+def _examples(prefixes: Prefixes, start: str) -> Float[Tensor, " context"]:
+    return prefixes.counts.clamp(min=1) ** (2 if start == "gram" else 1)
 
 
 def _norm(values: Float[Tensor, "batch context eigen"], norm: str) -> Float[Tensor, "batch context"]:

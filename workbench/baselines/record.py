@@ -43,6 +43,8 @@ class Baseline:
         caution: From the options to a sentence that warns, or "".
         steps: Step grid of heat maps; empty for an algorithm that does not iterate. Such a one has a single
             step, whose axis the public functions drop.
+        limit: What steps without end lead to: the algorithm of that name, with those of the options that it has too;
+            "" if no other is.
         linear_in_y: Whether the prediction is linear in the labels.
         linear_in_query: Whether the prediction is a weight vector times the query.
         diagonal: Whether the weights are V f V^T m_i with an f that may depend on the labels: a spectral filter, or a
@@ -62,6 +64,7 @@ class Baseline:
     pooled: Callable[..., dict[str, Any]] | None = None
     caution: Callable[..., str] | None = None
     steps: tuple[int, ...] = ()
+    limit: str = "ols"
     linear_in_y: bool = True
     linear_in_query: bool = True
     diagonal: bool = False

@@ -11,7 +11,7 @@ from workbench.models.constructions import CONSTRUCTIONS
 from workbench.tasks import LinearRegression
 
 SHAPES = [(1, 2), (3, 7), (5, 16), (8, 5)]
-TOLERANCE = 1e-10  # what was asked for; measured are some 1e-15
+TOLERANCE = 1e-10  # measured are some 1e-15, of debiased gradient descent, which is no limit of rounding, 3e-11
 
 
 def matrix(d):
@@ -36,14 +36,26 @@ def settings(d):
             {"n_layers": 1, "preconditioner": matrix(d), "step_size": 1.0},
         ],
         "softmax_kernel": [{"n_layers": 1, "scale": 0.1}, {"n_layers": 1, "scale": 2.0}],
-        "debiased_gd": [{"n_layers": 1, "step_size": 0.5}],
+        "newton": [
+            {"n_layers": 7, "alpha": 1 / (9 * d * d)},
+            {"n_layers": 5, "alpha": 1 / (16 * d * d), "attention": "relu"},
+        ],
+        "ridge_gd": [
+            {"n_layers": 6, "step_size": 0.3 / d, "ridge": 0.5},
+            {"n_layers": 3, "step_size": 0.1 / d, "ridge": 3.0},
+        ],
+        "debiased_gd": [
+            {"n_layers": 4, "step_size": 0.3 / d, "scale": 2e-6},
+            {"n_layers": 3, "step_size": [0.2 / d, 0.1, 0.3 / d], "scale": 3e-4, "n_heads": 4},
+        ],
+        "gaussian_kernel": [{"n_layers": 2, "bandwidth": 0.7}, {"n_layers": 2, "bandwidth": 3.0}],
+        "nearest_neighbor": [{"n_layers": 2, "bandwidth": 1e-4}],
         "gd_from_copies": [{"n_layers": 2, "step_size": 0.3 / d}, {"n_layers": 2, "step_size": 1.5}],
     }
 
 
 ALL = [(name, which, *shape) for shape in SHAPES for name, of in settings(1).items() for which in range(len(of))]
-EXACT = [case for case in ALL if CONSTRUCTIONS[case[0]].algorithm is not None]
-each_exact = pytest.mark.parametrize(("name", "which", "d", "n"), EXACT)
+each = pytest.mark.parametrize(("name", "which", "d", "n"), ALL)
 
 
 def prompts(d, n, n_batch=16):
@@ -61,44 +73,57 @@ def expected(construction, own, batch):
     options = construction.options(own["n_layers"], **{k: own[k] for k in own if k != "n_layers"})
     if not construction.iterative:
         said = baselines.predict(construction.algorithm, batch.xs, batch.ys, **options)
-        return torch.stack([torch.zeros_like(said), said])
+        return torch.stack([*[torch.zeros_like(said)] * own["n_layers"], said])
     steps = [construction.steps(layer) for layer in range(own["n_layers"] + 1)]
-    return baselines.predict(construction.algorithm, batch.xs, batch.ys, steps=steps, **options)
+    said = baselines.predict(construction.algorithm, batch.xs, batch.ys, steps=[step or 0 for step in steps], **options)
+    said[[layer for layer, step in enumerate(steps) if step is None]] = 0.0
+    return said
+
+
+def held(model, batch):
+    """What the model's own read-out predicts after every layer."""
+    return model.unembed(query_streams(model, batch))[..., 0]
 
 
 def test_every_construction_is_tested_and_names_a_reference_algorithm():
     assert settings(1).keys() == CONSTRUCTIONS.keys()
     for construction in CONSTRUCTIONS.values():
-        assert construction.algorithm is None or construction.algorithm in BASELINES
-        assert (construction.algorithm is None) == bool(construction.error)
-        if construction.algorithm is not None:
-            assert construction.iterative == BASELINES[construction.algorithm].iterative
+        assert construction.algorithm in BASELINES
+        assert construction.iterative == BASELINES[construction.algorithm].iterative
 
 
-@each_exact
+@each
 def test_predictions_are_those_of_the_algorithm_at_every_prefix(name, which, d, n):
     (model, own), batch = built(name, which, d, n), prompts(d, n)
     last = expected(CONSTRUCTIONS[name], own, batch)[-1]
     assert (model.predict(batch) - last).abs().max() < TOLERANCE * (1 + last.abs().max())
 
 
-@each_exact
+@each
 def test_layer_l_holds_l_steps_exactly(name, which, d, n):
     (model, own), batch = built(name, which, d, n), prompts(d, n)
-    held = -query_streams(model, batch)[..., d]
-    steps = expected(CONSTRUCTIONS[name], own, batch)
-    assert held.shape == steps.shape
-    assert (held - steps).abs().max() < TOLERANCE * (1 + steps.abs().max())
-    taken = (steps[1:] - steps[:-1]).flatten(1).norm(dim=1)[CONSTRUCTIONS[name].idle_layers :]
-    assert (taken > 0.01).all()
+    found, steps = held(model, batch), expected(CONSTRUCTIONS[name], own, batch)
+    assert found.shape == steps.shape
+    assert (found - steps).abs().max() < TOLERANCE * (1 + steps.abs().max())
+    taken = (steps[1:] - steps[:-1]).flatten(1).norm(dim=1)
+    never = n == 2 and name == "debiased_gd"  # one example less its mean is nothing
+    busy = taken[CONSTRUCTIONS[name].idle_layers :] if CONSTRUCTIONS[name].iterative else taken[-1:]
+    assert (busy > 0.01).all() or never
 
 
-@pytest.mark.parametrize("name", CONSTRUCTIONS)
+@pytest.mark.parametrize("name", [name for name in CONSTRUCTIONS if name != "debiased_gd"])
 def test_in_float32_a_construction_errs_by_rounding(name):
     (model, _), batch = built(name, 0, 3, 7), prompts(3, 7)
     exact = model.predict(batch)
     rounded = model.float().predict(batch.to(dtype=torch.float32))
-    torch.testing.assert_close(rounded.double(), exact, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(rounded.double(), exact, rtol=1e-6, atol=1e-6)
+
+
+def test_in_float32_debiased_gd_errs_by_rounding_over_scale():
+    model, batch = CONSTRUCTIONS["debiased_gd"].build(3, 7, 4, step_size=0.1, scale=0.01, n_heads=4), prompts(3, 7)
+    exact = model.predict(batch)
+    rounded = model.float().predict(batch.to(dtype=torch.float32))
+    torch.testing.assert_close(rounded.double(), exact, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", CONSTRUCTIONS)
@@ -108,7 +133,7 @@ def test_hooks_fire_and_change_what_is_said(name):
     output, cache = model.run_with_cache(model.encode(batch))
     torch.testing.assert_close(output, said, rtol=1e-12, atol=1e-12)
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.config.n_layers)]
-    assert all(cache[name].abs().max() > 0 for name in names)
+    assert all(cache[each].abs().max() > 0 for each in names)
     without = model.run_with_hooks(model.encode(batch), fwd_hooks=[(names[-1], lambda pattern, hook: 0 * pattern)])
     assert not torch.allclose(without, said)
 
@@ -177,6 +202,58 @@ def test_two_softmax_heads_near_debiased_gd_by_the_fourth_cumulant_that_is_state
     assert errors[0.01].abs().max() < 1e-3 * step.abs().max()
 
 
+def test_four_heads_err_by_the_fourth_power_of_their_scale():
+    batch = prompts(3, 9, 32)
+    step = baselines.predict("debiased_gd", batch.xs, batch.ys, steps=[1], schedule=[0.6], gradient="mean")[0]
+    errors = {}
+    for scale in (0.04, 0.02):
+        model = CONSTRUCTIONS["debiased_gd"].build(3, 9, step_size=0.6, scale=scale, n_heads=4)
+        errors[scale] = model.predict(batch)[:, -1] - step[:, -1]
+    assert 14 < errors[0.04].norm() / errors[0.02].norm() < 18
+    assert errors[0.02].abs().max() < 1e-3 * step.abs().max()
+
+
+def test_newton_holds_the_inverse_applied_to_every_token_and_converges_to_least_squares():
+    d, n, alpha = 3, 8, 1 / 81
+    model, batch = CONSTRUCTIONS["newton"].build(d, n, 5, alpha=alpha), prompts(d, n)
+    _, cache = model.run_with_cache(model.encode(batch))
+    examples = batch.xs[:, :-1]
+    gram = examples.mT @ examples / (n - 1)
+    inverse = alpha * gram
+    for layer in range(5):
+        tokens = cache[f"blocks.{layer}.hook_resid_post"][..., d + 1 : 2 * d + 1]
+        torch.testing.assert_close(tokens, batch.xs @ inverse, rtol=1e-12, atol=1e-12)
+        inverse = 2 * inverse - inverse @ gram @ inverse
+    assert torch.equal(cache["blocks.4.hook_resid_post"][:, :-1, d], batch.ys[:, :-1])
+    deep = CONSTRUCTIONS["newton"].build(d, n, 26, alpha=alpha)
+    ols = baselines.predict("ols", batch.xs, batch.ys)[:, -1]
+    torch.testing.assert_close(deep(deep.encode(batch))[:, -1, 0], ols, rtol=1e-7, atol=1e-7)  # rounding doubles with every step
+
+
+def test_the_looped_block_ends_at_ridge_at_every_prefix_and_is_one_block():
+    d, n, ridge = 2, 6, 1.5
+    batch = prompts(d, n, 8)
+    model = CONSTRUCTIONS["ridge_gd"].build(d, n, 300, step_size=0.25, ridge=ridge)
+    expected_ridge = baselines.predict("ridge", batch.xs, batch.ys, ridge=ridge)
+    torch.testing.assert_close(model.predict(batch), expected_ridge, rtol=1e-10, atol=1e-10)
+    assert (expected_ridge - baselines.predict("ols", batch.xs, batch.ys)).abs().max() > 0.1
+    assert sum(p.numel() for p in model.blocks.parameters()) == sum(p.numel() for p in model.layers[0].parameters())
+
+
+def test_the_nearest_neighbor_head_attends_to_the_nearest_example_alone_and_copies_its_label():
+    batch = prompts(3, 12, 64)
+    model = CONSTRUCTIONS["nearest_neighbor"].build(3, 12, bandwidth=1e-4)
+    output, cache = model.run_with_cache(model.encode(batch))
+    nearest = torch.cdist(batch.xs[:, -1:], batch.xs[:, :-1])[:, 0].argmin(-1)
+    pattern = cache["blocks.1.attn.hook_pattern"][:, 0, -1]
+    one_hot = torch.nn.functional.one_hot(nearest, 12).to(pattern.dtype)
+    torch.testing.assert_close(pattern, one_hot, rtol=1e-12, atol=1e-12)
+    labels = batch.ys[torch.arange(64), nearest]
+    torch.testing.assert_close(output[:, -1, 0], labels, rtol=1e-12, atol=1e-12)
+    squares = cache["blocks.0.hook_resid_post"][..., 4]
+    torch.testing.assert_close(squares, batch.xs.square().sum(-1), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "own", "message"),
     [
@@ -190,9 +267,17 @@ def test_two_softmax_heads_near_debiased_gd_by_the_fourth_cumulant_that_is_state
             {"n_layers": 1, "preconditioner": torch.ones(2, 2).triu(), "step_size": 0.1},
             "preconditioner must be symmetric and finite",
         ),
+        ("newton", {"n_layers": 1, "alpha": 0.1}, "n_layers must be at least 2"),
+        ("newton", {"n_layers": 3, "alpha": 0.0}, "alpha must be greater than 0"),
+        ("newton", {"n_layers": 3, "alpha": 0.1, "attention": "softmax"}, "attention must be 'linear' or 'relu'"),
+        ("ridge_gd", {"n_layers": 2, "step_size": 0.1, "ridge": -1.0}, "ridge must be at least 0"),
+        ("ridge_gd", {"n_layers": 2, "step_size": float("inf"), "ridge": 1.0}, "step_size must be a finite number"),
+        ("gaussian_kernel", {"bandwidth": 0.0}, "bandwidth must be greater than 0"),
+        ("nearest_neighbor", {"n_layers": 1, "bandwidth": 1.0}, "n_layers must be 2"),
         ("softmax_kernel", {"scale": 0.0}, "scale must be greater than 0"),
         ("softmax_kernel", {"n_layers": 2, "scale": 1.0}, "n_layers must be 1"),
-        ("debiased_gd", {"n_layers": 2, "step_size": 0.1}, "n_layers must be 1"),
+        ("debiased_gd", {"n_layers": 2, "step_size": [0.1]}, "step_size must hold one for each of 2 layers"),
+        ("debiased_gd", {"step_size": 0.1, "n_heads": 3}, "n_heads must be 2 or 4"),
         ("debiased_gd", {"step_size": 0.1, "scale": -1.0}, "scale must be greater than 0"),
         ("gd_from_copies", {"n_layers": 3, "step_size": 0.1}, "n_layers must be 2"),
     ],

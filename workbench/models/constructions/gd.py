@@ -26,7 +26,7 @@ def build(d_input: int, n_context: int, n_layers: int, *, step_size: float | Seq
     x, y = parts(d_input, 1)
     for block, eta in zip(model.layers, per_layer("step_size", step_size, n_layers), strict=True):
         write_head(block, query=x, key=x, value=y, out=-eta * y.mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
 
 

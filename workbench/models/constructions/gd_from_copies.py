@@ -47,7 +47,7 @@ def build(d_input: int, n_context: int, n_layers: int = 2, *, step_size: float) 
     write_head(first, 0, query=place @ to_previous, key=place, value=x, out=copy.mT)
     write_head(first, 1, query=place @ torch.diag(visible * per_example), key=place, value=x, out=asked.mT)
     write_head(second, 0, query=asked, key=copy, value=y, out=-eta * y.mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
 
 

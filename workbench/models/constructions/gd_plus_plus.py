@@ -35,7 +35,7 @@ def build(
     sizes = zip(*_sizes(n_layers, step_size, gamma), strict=True)
     for block, (eta, shrink) in zip(model.layers, sizes, strict=True):
         write_head(block, query=x, key=x, value=torch.cat([x, y], 1), out=-torch.cat([shrink * x, eta * y], 1).mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
 
 

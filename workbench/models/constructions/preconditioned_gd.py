@@ -31,7 +31,7 @@ def build(d_input: int, n_context: int, n_layers: int, *, preconditioner: Tensor
     x, y = parts(d_input, 1)
     for block in model.layers:
         write_head(block, query=x @ preconditioner, key=x, value=y, out=-eta * y.mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
 
 

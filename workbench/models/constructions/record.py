@@ -16,10 +16,12 @@ class Construction:
         label: Name for people.
         source: Who wrote it down first.
         build: From ``d_input``, ``n_context``, ``n_layers`` and the construction's own keyword settings to the
-            model, in float64. In all of them the prediction is minus the label's coordinate of the stream.
+            model, in float64. The model's own read-out of any layer is the prediction that the layer holds: minus one
+            coordinate of the stream.
         algorithm: The reference algorithm whose prediction each layer holds, or None if there is none.
         options: From ``n_layers`` and the same settings to that algorithm's options.
         idle_layers: Layers before the first step: layer l holds l - ``idle_layers`` steps, never fewer than none.
+        silent_layers: How many of the streams, the embedding first, hold no prediction yet, but 0.
         n_layers: The only number of layers that it works with; None if any.
         iterative: Whether the algorithm takes steps. One that does not is run by the last layer.
         error: How far it is from exact, "" if it errs by rounding alone.
@@ -32,10 +34,11 @@ class Construction:
     algorithm: str | None
     options: Callable[..., dict[str, Any]]
     idle_layers: int = 0
+    silent_layers: int = 0
     n_layers: int | None = None
     iterative: bool = True
     error: str = ""
 
-    def steps(self, layer: int) -> int:
-        """Steps that the stream after block ``layer`` holds; layer 0 is the embedding."""
-        return max(0, layer - self.idle_layers)
+    def steps(self, layer: int) -> int | None:
+        """Steps that the stream after block ``layer`` holds, layer 0 the embedding; None where it says 0 as yet."""
+        return None if layer < self.silent_layers else max(0, layer - self.idle_layers)

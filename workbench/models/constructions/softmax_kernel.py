@@ -32,7 +32,7 @@ def build(d_input: int, n_context: int, n_layers: int = 1, *, scale: float) -> T
     model = blank(config, d_input=d_input, n_context=n_context, n_layers=1)
     x, y = parts(d_input, 1)
     write_head(model.layers[0], query=scale * x, key=x, value=y, out=-y.mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
 
 

@@ -65,9 +65,32 @@ def write_head(
 
 
 @torch.no_grad()
-def predict_minus(model: Transformer, coordinate: int) -> None:
+def write_linear(block: Block, *, read: Float[Tensor, "d_model rank"], write: Float[Tensor, "rank d_model"]) -> None:
+    """Type in a ReLU MLP that adds (stream read) write, two units for each column: relu(a) - relu(-a) = a."""
+    mlp = block.mlp
+    mlp.W_in[:] = torch.cat([read, -read], 1)
+    mlp.W_out[:] = torch.cat([write, -write])
+
+
+@torch.no_grad()
+def write_products(
+    block: Block,
+    first: Float[Tensor, "d_model rank"],
+    second: Float[Tensor, "d_model rank"],
+    *,
+    write: Float[Tensor, "rank d_model"],
+) -> None:
+    """Type in a SwiGLU MLP that adds ((stream first) * (stream second)) write: silu(a) b + silu(-a) (-b) = a b."""
+    mlp = block.mlp
+    mlp.W_gate[:] = torch.cat([first, -first], 1)
+    mlp.W_in[:] = torch.cat([second, -second], 1)
+    mlp.W_out[:] = torch.cat([write, write])
+
+
+@torch.no_grad()
+def predict_minus(model: Transformer, coordinate: Float[Tensor, "d_model 1"]) -> None:
     """Read the prediction out of one coordinate of the stream, with its sign turned."""
-    model.unembed.weight[0, coordinate] = -1.0
+    model.unembed.weight[0] = -coordinate[:, 0]
 
 
 def parts(*widths: int) -> tuple[Tensor, ...]:
