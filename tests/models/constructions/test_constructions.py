@@ -227,7 +227,9 @@ def test_newton_holds_the_inverse_applied_to_every_token_and_converges_to_least_
     assert torch.equal(cache["blocks.4.hook_resid_post"][:, :-1, d], batch.ys[:, :-1])
     deep = CONSTRUCTIONS["newton"].build(d, n, 26, alpha=alpha)
     ols = baselines.predict("ols", batch.xs, batch.ys)[:, -1]
-    torch.testing.assert_close(deep(deep.encode(batch))[:, -1, 0], ols, rtol=1e-7, atol=1e-7)  # rounding doubles with every step
+    torch.testing.assert_close(
+        deep(deep.encode(batch))[:, -1, 0], ols, rtol=1e-7, atol=1e-7
+    )  # rounding doubles with every step
 
 
 def test_the_looped_block_ends_at_ridge_at_every_prefix_and_is_one_block():
