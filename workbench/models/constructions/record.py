@@ -1,8 +1,10 @@
 """What a construction is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from workbench.models.transformer import Transformer
 
@@ -42,3 +44,24 @@ class Construction:
     def steps(self, layer: int) -> int | None:
         """Steps that the stream after block ``layer`` holds, layer 0 the embedding; None where it says 0 as yet."""
         return None if layer < self.silent_layers else max(0, layer - self.idle_layers)
+
+
+@dataclass(frozen=True)
+class TokenConstruction:
+    """A transformer over tokens whose weights are written down, and what it says by counting.
+
+    Attributes:
+        name: Registry name.
+        label: Name for people.
+        source: Who described the circuit first.
+        build: From ``d_vocab``, ``n_ctx`` and the construction's own keyword settings to the model, in float64.
+        reference: From tokens ``[batch pos]``, ``d_vocab`` and the same settings to its logits, by counting.
+        heads: Labels of each head that it must have by construction, by layer and head.
+    """
+
+    name: str
+    label: str
+    source: str
+    build: Callable[..., Transformer]
+    reference: Callable[..., Tensor]
+    heads: Mapping[tuple[int, int], tuple[str, ...]]

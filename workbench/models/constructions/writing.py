@@ -21,6 +21,17 @@ PLAIN = TransformerConfig(
 OVER_EXAMPLES = replace(PLAIN, layout="pairs", causal=False, query_in_keys=False)
 """The same over tokens (x_i, y_i) and a last one (x_query, 0), all of which see the examples and none the query."""
 
+OVER_TOKENS = TransformerConfig(
+    n_heads=1, attention_scale=1.0, norm="none", mlp="none", bias=False, input="tokens", output="logits"
+)
+"""Causal softmax attention alone over tokens and learned positions."""
+
+SHARP = 100.0
+"""A score that leaves e^-100 for others: nothing, beside the rounding of float64."""
+
+NEVER = 200.0
+"""A logit so far above others that they have no probability."""
+
 
 @torch.no_grad()
 def blank(config: TransformerConfig, *, d_input: int, n_context: int, n_layers: int, **widths: int) -> Transformer:
@@ -43,6 +54,35 @@ def blank(config: TransformerConfig, *, d_input: int, n_context: int, n_layers: 
     for parameter in model.parameters():
         parameter.zero_()
     torch.nn.init.eye_(model.embed.weight)  # type: ignore[arg-type]  # continuous prompts are read by a map
+    return model
+
+
+@torch.no_grad()
+def blank_tokens(config: TransformerConfig, *, d_vocab: int, n_ctx: int, start: int) -> Transformer:
+    """A float64 model whose stream begins with the token's one-hot code, then that of its place, and that says nothing.
+
+    Args:
+        config: The rest of what it is made of.
+        d_vocab: Tokens in the vocabulary.
+        n_ctx: Positions.
+        start: Id of the start token.
+
+    Raises:
+        InputError: If a size is not a whole number of at least 1, or ``start`` is no token.
+    """
+    refuse_faults(
+        [
+            must("d_vocab", "be a whole number of at least 2", d_vocab, is_count(d_vocab, 2)),
+            must("n_ctx", "be a whole number of at least 2", n_ctx, is_count(n_ctx, 2)),
+            must("start", f"be a token id below {d_vocab}", start, is_count(start, 0) and start < d_vocab),
+        ]
+    )
+    model = Transformer(replace(config, d_vocab=d_vocab, n_ctx=n_ctx)).double()
+    for parameter in model.parameters():
+        parameter.zero_()
+    torch.nn.init.eye_(model.embed.weight)  # type: ignore[arg-type]  # a table of token vectors
+    model.positions.weight[:, d_vocab : d_vocab + n_ctx] = torch.eye(n_ctx)
+    model.unembed.weight[start, d_vocab : d_vocab + n_ctx] = -NEVER
     return model
 
 
@@ -91,6 +131,17 @@ def write_products(
 def predict_minus(model: Transformer, coordinate: Float[Tensor, "d_model 1"]) -> None:
     """Read the prediction out of one coordinate of the stream, with its sign turned."""
     model.unembed.weight[0] = -coordinate[:, 0]
+
+
+@torch.no_grad()
+def say(model: Transformer, logits: Float[Tensor, "d_model d_vocab"]) -> None:
+    """Add (stream logits) to what is said."""
+    model.unembed.weight += logits.mT
+
+
+def previous(n_places: int) -> Float[Tensor, "place place"]:
+    """From the one-hot code of a place to that of the one before."""
+    return torch.diag(torch.ones(n_places - 1, dtype=torch.float64), -1)
 
 
 def parts(*widths: int) -> tuple[Tensor, ...]:
