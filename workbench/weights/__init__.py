@@ -1,0 +1,19 @@
+"""What weights alone say: products in the coordinates of the data, their patterns, and the steps that layers take."""
+
+from workbench.weights.implied import Update, implied_updates, layer_weights
+from workbench.weights.interpolation import interpolate, with_products
+from workbench.weights.patterns import Pattern, patterns
+from workbench.weights.products import Products, fold_fault, products
+
+__all__ = [
+    "Pattern",
+    "Products",
+    "Update",
+    "fold_fault",
+    "implied_updates",
+    "interpolate",
+    "layer_weights",
+    "patterns",
+    "products",
+    "with_products",
+]
