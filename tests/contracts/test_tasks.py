@@ -1,13 +1,31 @@
 """What holds for every task."""
 
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
+from workbench import baselines
+from workbench.configs import with_values
 from workbench.models import Transformer, TransformerConfig
-from workbench.tasks import TASKS
+from workbench.tasks import TASKS, RegressionTask
+from workbench.tasks.draws import NumberedDraws, stream_key
 from workbench.training.config import preset_config
+from workbench.training.loss import parts_of
 
 every_task = pytest.mark.parametrize("task_class", TASKS.values(), ids=list(TASKS))
+
+
+regression = pytest.mark.parametrize(
+    "task_class", [each for each in TASKS.values() if issubclass(each, RegressionTask)], ids=lambda each: each.name
+)
+"""Tasks with (x, y) examples."""
+
+
+def is_mean(samples: torch.Tensor, expected: torch.Tensor | float) -> bool:
+    """Whether the mean over the first axis may be that: no entry is five standard errors away."""
+    deviation = samples.std(0) / len(samples) ** 0.5
+    return bool(((samples.mean(0) - expected).abs() <= 5 * deviation + 1e-6).all())
 
 
 def tensors(batch) -> list[torch.Tensor]:
@@ -71,3 +89,67 @@ def test_moving_a_batch_changes_type_and_nothing_else(task_class):
     for before, after in zip(tensors(batch), tensors(batch.to(dtype=torch.float64)), strict=True):
         assert after.dtype == (torch.float64 if before.is_floating_point() else before.dtype)
         assert torch.equal(before.double(), after.double())
+
+
+@every_task
+def test_replicas_whose_numbers_differ_draw_what_each_draws_alone(task_class):
+    """An ensemble holds tensors where a task has numbers that are not whole."""
+    names = [f.name for f in fields(task_class) if f.type is float]
+    task = task_class()
+    values = torch.stack([torch.tensor([getattr(task, name) * factor for name in names]) for factor in (1.0, 0.5)])
+    key = torch.tensor(stream_key(0, "test"))
+
+    def draw(row):
+        numbers = dict(zip(names, row, strict=True))
+        return parts_of(with_values(task, numbers).draw(NumberedDraws(key, torch.arange(4))))
+
+    together = torch.func.vmap(draw)(values)
+    for replica in range(2):
+        for both, one in zip(together, draw(values[replica]), strict=True):
+            torch.testing.assert_close(both[replica], one, rtol=1e-5, atol=1e-5)
+
+
+@regression
+def test_labels_are_next_inputs_where_it_says_so_and_have_the_shape_that_models_get(task_class):
+    task = task_class()
+    batch, shape = task.prompts(0, "test", 0, 3), task.model_shape()
+    assert batch.xs.shape == (3, shape["n_context"], shape["d_input"])
+    assert batch.ys.shape[2:] == ((shape["d_output"],) if shape["output"] == "vector" else ())
+    follows = batch.xs.shape[-1:] == batch.ys.shape[2:] and torch.equal(batch.xs[:, 1:], batch.ys[:, :-1])
+    assert follows == task_class.next_input
+
+
+@regression
+def test_facts_are_the_moments_of_what_is_drawn(task_class):
+    task = task_class()
+    batch = task.prompts(0, "facts", 0, 8192).to(dtype=torch.float64)
+    latents = batch.latents
+    fits = latents["linear_fit"] if "linear_fit" in latents else latents["w"]
+    ys = batch.ys if batch.ys.ndim == 3 else batch.ys[..., None]
+    fits = fits if fits.ndim == 3 else fits[:, None]
+    assert len(task.facts()) == (0 if task_class.next_input else ys.shape[-1])
+    for label, facts in enumerate(task.facts()):
+        y, w = ys[..., label], fits[:, label]
+        x, square = batch.xs, batch.xs.square().sum(-1)
+        assert is_mean((x[..., :, None] * x[..., None, :]).mean(1), facts.input_covariance)
+        assert is_mean(w[:, :, None] * w[:, None, :], facts.fit_covariance)
+        assert is_mean(y.square().mean(1), facts.label_variance)
+        assert is_mean((y.square() * square).mean(1), facts.label_times_square)
+        assert is_mean((y - (x * w[:, None]).sum(-1)).square().mean(1), facts.linear_floor)
+        assert is_mean(((y - (x * w[:, None]).sum(-1))[..., None] * x).mean(1), 0.0), "w is no best fit"
+
+
+@regression
+@pytest.mark.parametrize("noise_std", [0.0, 0.5])
+def test_what_is_called_bayes_is_the_conditional_mean(task_class, noise_std):
+    """E[b (y - b)] = 0 for the posterior mean b, at every context position."""
+    task = replace(task_class(), noise_std=noise_std)
+    batch = task.prompts(0, "bayes", 0, 1024).to(dtype=torch.float64)
+    for label, reference in enumerate(task.bayes()):
+        y = batch.ys[..., label] if batch.ys.ndim == 3 else batch.ys
+        said = baselines.predict(reference.name, batch.xs, y, **reference.options)
+        known = torch.arange(batch.n_context) > batch.xs.shape[-1] + 2
+        told = (said * (y - said))[:, ~known | (noise_std > 0)]
+        assert is_mean(told, 0.0)
+        if label == 0 and noise_std:
+            assert is_mean((y - said)[:, -1].square(), 0.0) is False, "noise cannot be foretold"

@@ -1,9 +1,38 @@
 """The tasks that models are trained on, by name."""
 
 from workbench.registry import by_name
+from workbench.tasks.anisotropic_regression import AnisotropicRegression
+from workbench.tasks.facts import LabelFacts, Reference
+from workbench.tasks.linear_dynamics import LinearDynamics
 from workbench.tasks.linear_regression import LinearRegression
+from workbench.tasks.multi_task_regression import MultiTaskRegression
+from workbench.tasks.nonlinear_regression import NonlinearRegression
+from workbench.tasks.random_covariance_regression import RandomCovarianceRegression
+from workbench.tasks.regression import RegressionTask
+from workbench.tasks.sine_regression import SineRegression
 from workbench.tasks.task import Task
 
-TASKS = by_name(LinearRegression)
+TASKS = by_name(
+    LinearRegression,
+    AnisotropicRegression,
+    RandomCovarianceRegression,
+    NonlinearRegression,
+    SineRegression,
+    MultiTaskRegression,
+    LinearDynamics,
+)
 
-__all__ = ["TASKS", "LinearRegression", "Task"]
+__all__ = [
+    "TASKS",
+    "AnisotropicRegression",
+    "LabelFacts",
+    "LinearDynamics",
+    "LinearRegression",
+    "MultiTaskRegression",
+    "NonlinearRegression",
+    "RandomCovarianceRegression",
+    "Reference",
+    "RegressionTask",
+    "SineRegression",
+    "Task",
+]

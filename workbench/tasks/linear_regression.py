@@ -14,7 +14,8 @@ from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
 from workbench.regression_law import RegressionLaw
 from workbench.tasks.draws import Draws, numbered
-from workbench.tasks.task import Task
+from workbench.tasks.facts import LabelFacts, Reference, linear_facts
+from workbench.tasks.regression import RegressionTask
 
 _LONG: Mapping[str, Any] = {
     "lr": 5e-4,
@@ -32,7 +33,7 @@ _EXCESS_KURTOSIS = {"gaussian": 0.0, "uniform": -1.2}
 
 
 @dataclass(frozen=True)
-class LinearRegression(Task):
+class LinearRegression(RegressionTask):
     """Prompts with ``y = w . x + noise`` and a fresh ``w`` for each (Garg et al. 2022, section 2)."""
 
     name: ClassVar[str] = "linear_regression"
@@ -188,6 +189,22 @@ class LinearRegression(Task):
             weights=self.weights,
             symmetric_weights=self.weights != "pool",
         )
+
+    def facts(self) -> tuple[LabelFacts, ...]:
+        """Exact moments, from the law."""
+        return (linear_facts(self.law()),)
+
+    def bayes(self) -> tuple[Reference, ...]:
+        """The posterior mean; for sparse w and a pool under noise alone, without which one vector explains all."""
+        noise = self.noise_std**2
+        if self.weights == "gaussian":
+            return (Reference("bayes", {"ridge": float(self.least_squares_ridge())}),)
+        if noise == 0:
+            return ()
+        if self.weights == "pool":
+            return (Reference("finite_pool", {"pool": self.pool(), "noise_variance": noise}),)
+        sparse = {"n_nonzero": self.n_nonzero, "noise_variance": noise, "prior_variance": self.w_scale**2}
+        return (Reference("sparse_bayes", sparse),)
 
     def spectrum(self, device: torch.device | None = None) -> Float[Tensor, " d_input"]:
         """Eigenvalues of the covariance of x before ``input_scale`` and the law's own variance; mean 1."""
