@@ -11,7 +11,6 @@ report.html
 """
 
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +24,6 @@ from workbench.checkpoints import Checkpoint, remove_checkpoint, steps_in, write
 from workbench.configs import canonical_json, digest, from_data, is_count
 from workbench.errors import InputError
 from workbench.files import (
-    aside,
     json_line,
     open_file,
     read_json,
@@ -37,6 +35,7 @@ from workbench.files import (
     write_bytes,
     write_json,
 )
+from workbench.new_runs import new_run
 from workbench.processes import HOST, alive, locked
 from workbench.run_names import NAME, check_name
 
@@ -124,25 +123,11 @@ class RunFolder:
         Raises:
             InputError: If the name is not a run name, the folder exists, or it cannot be written.
         """
-        check_name(path.name)
-        if os.path.lexists(path):
-            raise taken(path)
-        unfinished = aside(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent)
-            for folder in (unfinished, unfinished / _CHECKPOINTS, unfinished / "results"):
-                folder.mkdir()
-            write_bytes(unfinished / _CONFIG, (canonical_json(config) + "\n").encode())
-            write_json(unfinished / "env.json", {**env, "config_sha256": digest(config)})
-            os.rename(unfinished, path)
-            sync(path.parent)
-        except OSError as error:
-            if has_traces(str(path)):  # another process was faster
-                raise taken(path) from error
-            raise InputError(f"{path} must be writable; {error.strerror}.") from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with new_run(path) as folder:
+            for each in (folder, folder / _CHECKPOINTS, folder / "results"):
+                each.mkdir()
+            write_bytes(folder / _CONFIG, (canonical_json(config) + "\n").encode())
+            write_json(folder / "env.json", {**env, "config_sha256": digest(config)})
         return cls(path)
 
     @classmethod
@@ -417,11 +402,6 @@ def run_inside(root: Path, name: str) -> RunFolder:
     if path.resolve().parent != root.resolve():
         raise InputError(f"run {name!r} must lie in {root}; it leads elsewhere.")
     return RunFolder.open(path)
-
-
-def taken(path: Path) -> InputError:
-    """What to say of a new run whose place is taken."""
-    return InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")
 
 
 def _is_number_or_none(value: object) -> bool:

@@ -13,7 +13,7 @@ TINY = Setting("demo", {"n_batch": 2}, 0.2, (1.0, 2.0), 2)
 
 def test_every_rule_is_trained_with_every_learning_rate_for_the_same_time(monkeypatch: pytest.MonkeyPatch):
     ms = {"adam": 50.0, "muon": 100.0}
-    monkeypatch.setattr(optimizers, "_milliseconds", lambda config: ms[config.train.optimizer])
+    monkeypatch.setattr(optimizers, "_milliseconds", lambda configs: [ms[config.train.optimizer] for config in configs])
     monkeypatch.setattr(optimizers, "_N_PROMPTS", 8)
     notes: list[str] = []
     found = optimizers.outcomes(TINY, notes.append)
@@ -28,13 +28,16 @@ def test_every_rule_is_trained_with_every_learning_rate_for_the_same_time(monkey
     assert len(notes) == 2
 
 
-def test_an_update_is_timed_alone(monkeypatch: pytest.MonkeyPatch):
-    times = iter([0.0, 9.0, 10.0, 10.5, 11.0, 11.5, 12.0, 12.5, 13.0, 13.5, 14.0, 14.5])
+def test_updates_are_timed_alone_and_in_turn(monkeypatch: pytest.MonkeyPatch):
+    first, second = [9.0, 0.5, 0.5, 7.0], [9.0, 1.0, 5.0, 1.0]
+    taken = [took for pair in zip(first, second, strict=True) for took in pair]
+    times = iter(time for start, took in enumerate(taken) for time in (100.0 * start, 100.0 * start + took))
     monkeypatch.setattr(optimizers.time, "perf_counter", lambda: next(times))
     monkeypatch.setattr(optimizers, "_TIMED", 2)
+    monkeypatch.setattr(optimizers, "_ROUNDS", 3)
     config = preset_config("linear_regression", "demo").resolved()
     config = replace(config, train=replace(config.train, n_batch=2))
-    assert optimizers._milliseconds(config) == 250.0, "the first round, of warming up, does not count"
+    assert optimizers._milliseconds([config] * 2) == [250.0, 500.0], "in turn; the first round does not count"
 
 
 def test_schedules_are_stretched_with_the_updates():

@@ -24,7 +24,7 @@ from workbench.training.program import Program
 RULES: dict[str, dict[str, Any]] = {"adam": {}, "muon": {"betas": (0.95, 0.999)}}
 """The rules compared, each with what its authors set otherwise than the presets."""
 _N_PROMPTS = 4096
-_TIMED = 50
+_ROUNDS, _TIMED = 5, 50
 _STREAM = "bench"
 _SEED = 1_000_003
 """Of the prompts that all are judged by; no run compared has it."""
@@ -90,13 +90,13 @@ def outcomes(setting: Setting, note: Callable[[str], None]) -> list[Outcome]:
     """One comparison, a rule at a time."""
     base = preset_config("linear_regression", setting.preset).resolved()
     base = replace(base, train=replace(base.train, **setting.train))
+    configs = [replace(base, train=replace(base.train, optimizer=name, **changes)) for name, changes in RULES.items()]
     found = []
-    for name, changes in RULES.items():
-        config = replace(base, train=replace(base.train, optimizer=name, **changes))
-        with products(config.train.precision), cpu_threads(1):
-            ms = _milliseconds(config)
+    with products(base.train.precision), cpu_threads(1):
+        for config, ms in zip(configs, _milliseconds(configs), strict=True):
             config = stretched(config, max(1, round(1000 * setting.seconds / ms)))
-            note(f"{setting.preset}, {name}: {ms:.2f} ms an update alone, {config.train.n_steps} updates")
+            told = f"{ms:.2f} ms an update alone, {config.train.n_steps} updates"
+            note(f"{setting.preset}, {config.train.optimizer}: {told}")
             found += _trained(config, setting, ms)
     return found
 
@@ -110,16 +110,18 @@ def stretched(config: RunConfig, n_steps: int) -> RunConfig:
     return replace(config, train=replace(train, n_steps=n_steps, warmup_steps=warmup, **every))
 
 
-def _milliseconds(config: RunConfig) -> float:
-    """Median milliseconds of an update of one model."""
-    advance, times = start([config]).advance, []
-    for _ in range(6):
-        started = time.perf_counter()
-        for _ in range(_TIMED):
-            advance()
-        _wait(config)
-        times.append((time.perf_counter() - started) / _TIMED * 1000)
-    return statistics.median(times[1:])
+def _milliseconds(configs: Sequence[RunConfig]) -> list[float]:
+    """Median milliseconds of an update of one model of each; rounds alternate, the first warms up."""
+    steps = [start([config]).advance for config in configs]
+    times: list[list[float]] = [[] for _ in configs]
+    for _ in range(1 + _ROUNDS):
+        for config, advance, each in zip(configs, steps, times, strict=True):
+            started = time.perf_counter()
+            for _ in range(_TIMED):
+                advance()
+            _wait(config)
+            each.append((time.perf_counter() - started) / _TIMED * 1000)
+    return [statistics.median(each[1:]) for each in times]
 
 
 def _wait(config: RunConfig) -> None:
