@@ -20,7 +20,7 @@ from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.runs import RunFolder
-from workbench.tasks import LinearRegression, Task
+from workbench.tasks import BigramBackcopy, LinearRegression, RepeatedTokens, Task
 from workbench.tasks.draws import Draws
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.loop import Progress, TrainingFailed, train, train_together
@@ -162,7 +162,13 @@ class Mapped(Task):
         return None
 
 
-TASKS = {"tokens": Counting(), "vectors": Mapped(), "a mean and a variance": Mapped("mean_variance")}
+TASKS = {
+    "tokens": Counting(),
+    "repeated tokens": RepeatedTokens(n_tokens=6, n_positions=10, min_block=2, max_block=4),
+    "backcopy": BigramBackcopy(counts="synthetic", n_positions=8, trigger_share=0.5),
+    "vectors": Mapped(),
+    "a mean and a variance": Mapped("mean_variance"),
+}
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -2,6 +2,7 @@
 
 from workbench.registry import by_name
 from workbench.tasks.anisotropic_regression import AnisotropicRegression
+from workbench.tasks.bigram_backcopy import BigramBackcopy
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.linear_dynamics import LinearDynamics
 from workbench.tasks.linear_regression import LinearRegression
@@ -9,8 +10,10 @@ from workbench.tasks.multi_task_regression import MultiTaskRegression
 from workbench.tasks.nonlinear_regression import NonlinearRegression
 from workbench.tasks.random_covariance_regression import RandomCovarianceRegression
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.repeated_tokens import RepeatedTokens
 from workbench.tasks.sine_regression import SineRegression
 from workbench.tasks.task import Task
+from workbench.tasks.token_task import TokenTask
 
 TASKS = by_name(
     LinearRegression,
@@ -20,11 +23,14 @@ TASKS = by_name(
     SineRegression,
     MultiTaskRegression,
     LinearDynamics,
+    BigramBackcopy,
+    RepeatedTokens,
 )
 
 __all__ = [
     "TASKS",
     "AnisotropicRegression",
+    "BigramBackcopy",
     "LabelFacts",
     "LinearDynamics",
     "LinearRegression",
@@ -33,6 +39,8 @@ __all__ = [
     "RandomCovarianceRegression",
     "Reference",
     "RegressionTask",
+    "RepeatedTokens",
     "SineRegression",
     "Task",
+    "TokenTask",
 ]
