@@ -1,7 +1,8 @@
 """Analyses on runs: computed once, kept in the run folder, read ever after."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measured import Algorithm, MeasureConfig
@@ -13,19 +14,12 @@ from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.runs import result_key
 
-if TYPE_CHECKING:
-    from workbench.agreement.read_outs import ReadOuts
-    from workbench.models.transformer import Transformer
-
 Tell = Callable[[str], None]
 
 AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
-_AGREEMENT_CODE = 7
+AGREEMENT_CODE = 7
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
-_MEASURES_CODE, _FORGETTING_CODE = 1, 1
-_MEASURED = ("gd", "newton", "cg")
-"""Algorithms that layers are measured against at the best steps that a record names."""
 
 
 def agree(
@@ -50,7 +44,7 @@ def agree(
     key = result_key(
         {
             "analysis": AGREEMENT,
-            "code": _AGREEMENT_CODE,
+            "code": AGREEMENT_CODE,
             "schema": AGREEMENT_SCHEMA,
             "config": to_data(config),
             "weights": run.folder.weights_sha256(step),
@@ -131,7 +125,7 @@ def over_training(
         wanted = [step for step in wanted if step not in rows or rows[step]["verdict"] is None]
     for place, step in enumerate(wanted, 1):
         record = agree(run, config, step, _with_place(tell, f"checkpoint {place} of {len(wanted)}, step {step}: "))
-        row = row_of(record, folder.weights_sha256(step), _AGREEMENT_CODE)
+        row = row_of(record, folder.weights_sha256(step), AGREEMENT_CODE)
         if rows.get(step) != row:
             rows[step] = row
             table = no_nan(table_of(record, rows.values()))
@@ -146,12 +140,17 @@ def _with_place(tell: Tell | None, place: str) -> Tell | None:
     return None if tell is None else lambda stage: tell(place + stage)
 
 
+def with_current_verdicts(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A kept table over training as it is told today: null for verdicts of older rules."""
+    return without_old_verdicts(table, AGREEMENT_CODE)
+
+
 def kept_over_training(run: Run, config: AgreementConfig | None = None) -> dict[str, Any] | None:
     """The kept table over training of these settings, the defaults if None; no verdicts of older rules."""
     kept = run.folder.result(OVER_TRAINING, kept_under(to_data(config or AgreementConfig())))
     if kept is None:
         return None
-    return {**without_old_verdicts(kept, _AGREEMENT_CODE), "run": run.folder.name}
+    return {**with_current_verdicts(kept), "run": run.folder.name}
 
 
 def measures(
@@ -176,13 +175,7 @@ def measures(
     Raises:
         InputError: As `agree`.
     """
-
-    def compute(model: "Transformer", read_outs: "ReadOuts", against: tuple[Algorithm, ...], own: MeasureConfig) -> Any:
-        from workbench.agreement.measuring import measure_layers
-
-        return measure_layers(model, run.task(), read_outs, against, own, final_norm=final_norm, tell=tell)
-
-    return _beside(run, MEASURES, config, step, tell, final_norm, settings, compute)
+    return _beside(_MEASURES, run, config, step, tell, final_norm, settings)
 
 
 def forgetting(
@@ -195,29 +188,45 @@ def forgetting(
     settings: MeasureConfig | None = None,
 ) -> dict[str, Any]:
     """How well every layer of a checkpoint answers for examples again, beside a few algorithms; else as `measures`."""
-
-    def compute(model: "Transformer", read_outs: "ReadOuts", against: tuple[Algorithm, ...], own: MeasureConfig) -> Any:
-        from workbench.agreement.forgetting_curves import measure_forgetting
-
-        if tell is not None:
-            tell("asking every layer for each example again")
-        return measure_forgetting(model, run.task(), read_outs, against, own, final_norm=final_norm)
-
-    return _beside(run, FORGETTING, config, step, tell, final_norm, settings, compute)
+    return _beside(_FORGETTING, run, config, step, tell, final_norm, settings)
 
 
-_KINDS = {MEASURES: (MEASURES_SCHEMA, _MEASURES_CODE), FORGETTING: (FORGETTING_SCHEMA, _FORGETTING_CODE)}
+@dataclass(frozen=True)
+class _Kind:
+    """What is measured beside an agreement record, and what computes it."""
+
+    name: str
+    schema: str
+    code: int
+    compute: Callable[..., Any]
+
+
+def _compute_measures(*known: Any, final_norm: bool, tell: Tell | None) -> Any:
+    from workbench.agreement.measuring import measure_layers
+
+    return measure_layers(*known, final_norm=final_norm, tell=tell)
+
+
+def _compute_forgetting(*known: Any, final_norm: bool, tell: Tell | None) -> Any:
+    from workbench.agreement.forgetting_curves import measure_forgetting
+
+    if tell is not None:
+        tell("asking every layer for each example again")
+    return measure_forgetting(*known, final_norm=final_norm)
+
+
+_MEASURES = _Kind(MEASURES, MEASURES_SCHEMA, 1, _compute_measures)
+_FORGETTING = _Kind(FORGETTING, FORGETTING_SCHEMA, 1, _compute_forgetting)
 
 
 def _beside(
+    kind: _Kind,
     run: Run,
-    analysis: str,
     config: AgreementConfig | None,
     step: int | None,
     tell: Tell | None,
     final_norm: bool,
     settings: MeasureConfig | None,
-    compute: Callable[["Transformer", "ReadOuts", tuple[Algorithm, ...], MeasureConfig], Any],
 ) -> dict[str, Any]:
     """What is measured beside an agreement record, by the same read-outs."""
     config, settings = config or AgreementConfig(), settings or MeasureConfig()
@@ -225,12 +234,11 @@ def _beside(
     step = int(record["checkpoint"])
     final_norm = final_norm and bool(record["final_norm"])
     against = tuple(_algorithms(run, record["final_norm"] if final_norm else record, config))
-    schema, code = _KINDS[analysis]
     key = result_key(
         {
-            "analysis": analysis,
-            "code": code,
-            "schema": schema,
+            "analysis": kind.name,
+            "code": kind.code,
+            "schema": kind.schema,
             "agreement": to_data(config),
             "algorithms": to_data(against),
             "final_norm": final_norm,
@@ -238,19 +246,19 @@ def _beside(
             "weights": run.folder.weights_sha256(step),
         }
     )
-    kept = run.folder.result(analysis, key)
+    kept = run.folder.result(kind.name, key)
     if kept is not None:
         return {**kept, "run": run.folder.name}
     from workbench.agreement.layerwise import fit_read_outs
 
     if tell is not None:
         tell("fitting the read-outs of every layer")
-    model = run.model(step)
-    read_outs = fit_read_outs(model, run.task(), config)["final_norm" if final_norm else "raw"]
-    found = to_data(compute(model, read_outs, against, settings))
-    head = {"schema": schema, "run": run.folder.name, "checkpoint": step, "final_norm": final_norm}
+    model, task = run.model(step), run.task()
+    read_outs = fit_read_outs(model, task, config)["final_norm" if final_norm else "raw"]
+    found = to_data(kind.compute(model, task, read_outs, against, settings, final_norm=final_norm, tell=tell))
+    head = {"schema": kind.schema, "run": run.folder.name, "checkpoint": step, "final_norm": final_norm}
     told = no_nan({**head, **found})
-    run.folder.save_result(analysis, key, told)
+    run.folder.save_result(kind.name, key, told)
     return told
 
 
@@ -261,6 +269,6 @@ def _algorithms(run: Run, reading: Mapping[str, Any], config: AgreementConfig) -
     strength = run.task().bayes_ridge()
     if strength:
         yield Algorithm("ridge", options={"ridge": float(strength)})
-    for name in (name for name in _MEASURED if name in reading["layers"][0]["families"]):
+    for name in reading["layers"][0]["families"]:
         for best in sorted({layer["families"][name]["best_step"] for layer in reading["layers"]} - {0}):
             yield Algorithm(name, best, config.options(name))

@@ -102,7 +102,7 @@ def test_rows_stay_when_their_checkpoints_go_and_verdicts_go_when_rules_change(
     for step in STEPS[:3]:
         shutil.rmtree(run.folder.path / "checkpoints" / f"step-{step:08d}")
     assert over_training(run, CONFIG) == whole
-    monkeypatch.setattr(analyses, "_AGREEMENT_CODE", 10**6)
+    monkeypatch.setattr(analyses, "AGREEMENT_CODE", 10**6)
     table = over_training(run, CONFIG)
     assert [row["verdict"] is None for row in table["rows"]] == [True, True, True, False]
     assert [row["final_norm"]["verdict"] is None for row in table["rows"]] == [True, True, True, False]

@@ -64,7 +64,7 @@ def test_verdicts_of_older_rules_are_not_told_and_that_of_the_model_itself_is_fo
     shelved: Path, table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     attach("small", table)
-    monkeypatch.setattr(analyses, "_AGREEMENT_CODE", 10**6)
+    monkeypatch.setattr(analyses, "AGREEMENT_CODE", 10**6)
     run = open_run("small", tmp_path / "runs")
     kept = kept_over_training(run, QUICK)
     assert kept is not None

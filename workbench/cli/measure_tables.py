@@ -1,8 +1,9 @@
 """Tables of what is measured beside an agreement record: every measure by region, and forgetting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from workbench.agreement.beside import apart, pairs
 from workbench.cli.agreement_tables import spread
 from workbench.cli.output import print_table
 
@@ -38,15 +39,18 @@ def print_measures(found: Mapping[str, Any], reading: Mapping[str, Any]) -> None
         reading: The reading that it was made for, with the best step of every layer.
     """
     tables = {(table["region"], table["measure"]): table for table in found["tables"]}
-    pairs = _pairs(found, reading)
     counts = found["n_prompts"]
-    for region in _apart(found["regions"]):
+    for region in apart(found["regions"]):
         for title, names in _GROUPS:
             shown = [(tables[region["name"], n], n) for n in names if (region["name"], n) in tables]
             heads = [head for _, n in shown for head in _heads(n)]
             rows = [
-                [row, told, *(cell for table, n in shown for cell in _cells(table, n, i, j))]
-                for row, told, i, j in pairs
+                [
+                    _row_name(pair.row),
+                    tell_algorithm(pair.name, pair.step, pair.options),
+                    *(cell for table, n in shown for cell in _cells(table, n, pair.row_place, pair.place)),
+                ]
+                for pair in pairs(found, reading)
             ]
             print_table(
                 f"{region['label']}, positions {region['first']} to {region['last']}: {title}\n"
@@ -58,30 +62,16 @@ def print_measures(found: Mapping[str, Any], reading: Mapping[str, Any]) -> None
     _print_linearity(found)
 
 
-def _apart(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The regions without the one of all positions, unless there is no other."""
-    return [region for region in regions if region["name"] != "all"] or list(regions)
+def _row_name(row: str) -> str:
+    return "0 emb" if row == "0" else row
 
 
-def _pairs(found: Mapping[str, Any], reading: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
-    """Rows of the tables: layer, algorithm, and their places. The output stands beside the last layer's steps."""
-    layers = reading["layers"]
-    pairs = []
-    for i, row in enumerate(found["rows"]):
-        own = layers[int(row)] if row.isdigit() else layers[-1]
-        for j, algorithm in enumerate(found["algorithms"]):
-            name, step = algorithm["name"], algorithm["step"]
-            if step is None or own["families"][name]["best_step"] == step:
-                pairs.append(("0 emb" if row == "0" else row, tell_algorithm(algorithm), i, j))
-    return pairs
-
-
-def tell_algorithm(algorithm: Mapping[str, Any]) -> str:
+def tell_algorithm(name: str, step: int | None, options: Mapping[str, Any]) -> str:
     """An algorithm in a table cell, with its steps or its strength."""
-    if algorithm["step"] is not None:
-        return f"{algorithm['name']} {algorithm['step']}"
-    strength = algorithm["options"].get("ridge")
-    return algorithm["name"] if strength is None else f"{algorithm['name']} {strength:.3g} (Bayes)"
+    if step is not None:
+        return f"{name} {step}"
+    strength = options.get("ridge")
+    return name if strength is None else f"{name} {strength:.3g} (Bayes)"
 
 
 def _heads(name: str) -> list[str]:
@@ -103,14 +93,14 @@ def _interval(value: float | None, low: float | None, high: float | None) -> str
 
 
 def _print_linearity(found: Mapping[str, Any]) -> None:
-    shown = [region["name"] for region in _apart(found["regions"])]
+    shown = [region["name"] for region in apart(found["regions"])]
     labels = {region["name"]: region["label"] for region in found["regions"]}
     by_region = {each["region"]: each for each in found["linearity"]}
     if not by_region:
         return
     rows = [
         [
-            "0 emb" if row == "0" else row,
+            _row_name(row),
             *(_interval(*(by_region[name][key][i] for key in ("mean", "low", "high"))) for name in shown),
         ]
         for i, row in enumerate(found["rows"])
@@ -124,10 +114,10 @@ def _print_linearity(found: Mapping[str, Any]) -> None:
 
 def print_forgetting(found: Mapping[str, Any]) -> None:
     """Squared error at each example's x, asked again, by how long ago the example was given."""
-    curves = [("0 emb" if row == "0" else row, curve) for row, curve in found["rows"].items()]
+    curves = [(_row_name(row), curve) for row, curve in found["rows"].items()]
     curves += [
-        (tell_algorithm(algorithm), curve)
-        for algorithm, curve in zip(found["algorithms"], found["of_algorithms"], strict=True)
+        (tell_algorithm(each["name"], each["step"], each["options"]), curve)
+        for each, curve in zip(found["algorithms"], found["of_algorithms"], strict=True)
     ]
     gaps = spread(found["n"], _GAPS)
     rows = [
