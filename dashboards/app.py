@@ -69,9 +69,10 @@ def shell(store: RunStore) -> dmc.MantineProvider:
             dmc.Group(
                 [
                     html.Span("mesascope", className="brand"),
-                    dmc.Group([], id="nav", gap="xs"),
+                    dmc.Group([], id="nav", gap=4, wrap="nowrap"),
                 ],
                 gap="lg",
+                wrap="nowrap",
             ),
             dmc.Group(
                 [

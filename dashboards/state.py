@@ -19,6 +19,9 @@ class PageState:
         reading: ``raw``, or ``final_norm`` for layers read through the model's final norm.
         family: Algorithm, by registry name.
         layer: 0 is the embedding.
+        measure: A name from ``MEASURES``.
+        region: Name of a region of context positions.
+        scale: ``log`` or ``linear``.
     """
 
     run: str | None = None
@@ -26,6 +29,9 @@ class PageState:
     reading: str | None = None
     family: str | None = None
     layer: int | None = None
+    measure: str | None = None
+    region: str | None = None
+    scale: str | None = None
 
     @classmethod
     def of(cls, search: str | None) -> "PageState":

@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workbench.agreement import record as agreement_record
+from workbench.agreement.over_training import check_table
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
-from workbench.analyses import AGREEMENT
+from workbench.analyses import (
+    AGREEMENT,
+    FORGETTING,
+    FORGETTING_SCHEMA,
+    MEASURES,
+    MEASURES_SCHEMA,
+    OVER_TRAINING,
+    with_current_verdicts,
+)
 from workbench.errors import InputError
 from workbench.files import read_json
 from workbench.opened import open_inside
@@ -22,6 +31,7 @@ from workbench.tasks import TASKS
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema
 
+_BESIDE = {MEASURES: MEASURES_SCHEMA, FORGETTING: FORGETTING_SCHEMA}
 _PLANTED = "planted_confusion.json"
 T = TypeVar("T")
 Stamp = tuple[int, int] | None
@@ -217,6 +227,43 @@ class RunStore:
             except (KeyError, TypeError, ValueError):
                 faults.append(f"{path} must hold an agreement record; it names no checkpoint.")
         return Agreements(dict(sorted(records.items())), tuple(faults))
+
+    def beside(self, name: str, analysis: str) -> Mapping[tuple[int, bool], Mapping[str, Any]]:
+        """Newest record of an analysis beside agreement, by checkpoint and whether through the final norm.
+
+        Args:
+            name: The run.
+            analysis: ``measures`` or ``forgetting``.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        found: dict[tuple[int, bool], Mapping[str, Any]] = {}
+        for path in self.folder(name).result_paths(analysis):
+            try:
+                record = self._read(path, read_json)
+                check_schema(record.get("schema"), _BESIDE[analysis])
+                if "best_steps" in record:  # else of an older version
+                    found[int(record["checkpoint"]), bool(record["final_norm"])] = record
+            except (InputError, KeyError, TypeError, ValueError):
+                continue  # computed anew when asked for
+        return found
+
+    def over_training(self, name: str) -> Mapping[str, Any] | None:
+        """The newest table over training of a run, or None.
+
+        Raises:
+            InputError: If the run is not there, or the table is damaged.
+        """
+        paths = self.folder(name).result_paths(OVER_TRAINING)
+        if not paths:
+            return None
+        table = self._read(paths[-1], read_json)
+        try:
+            check_table(table)
+        except ValueError as error:
+            raise InputError(f"{paths[-1]} must be a table over training; {error}. Delete it.") from error
+        return {**with_current_verdicts(table), "run": name}
 
     def has_agreement(self, name: str) -> bool:
         """Whether the run has any agreement record, by looking at file names alone."""

@@ -1,6 +1,6 @@
 """How everything looks: templates, colours by registry name, number formats, the one way to make a graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -175,6 +175,17 @@ def layer_label(layer: int) -> str:
 def layer_name(layer: int) -> str:
     """A layer in a sentence."""
     return "the embedding" if layer == 0 else f"layer {layer}"
+
+
+def region_label(region: Mapping[str, Any]) -> str:
+    """A region of context positions for people."""
+    told = str(region["label"]).replace("<=", "≤").replace(" - ", " − ")
+    return f"all, {told}" if region["name"] == "all" else told
+
+
+def steps_label(name: str, step: int) -> str:
+    """An algorithm with its number of steps."""
+    return f"{label(name)}, {step} step{'' if step == 1 else 's'}"
 
 
 def plain(text: object) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.agreement.beside import best_steps
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measured import Algorithm, MeasureConfig
 from workbench.agreement.over_training import ANALYSIS as OVER_TRAINING
@@ -215,8 +216,8 @@ def _compute_forgetting(*known: Any, final_norm: bool, tell: Tell | None) -> Any
     return measure_forgetting(*known, final_norm=final_norm)
 
 
-_MEASURES = _Kind(MEASURES, MEASURES_SCHEMA, 1, _compute_measures)
-_FORGETTING = _Kind(FORGETTING, FORGETTING_SCHEMA, 1, _compute_forgetting)
+_MEASURES = _Kind(MEASURES, MEASURES_SCHEMA, 2, _compute_measures)
+_FORGETTING = _Kind(FORGETTING, FORGETTING_SCHEMA, 2, _compute_forgetting)
 
 
 def _beside(
@@ -233,7 +234,8 @@ def _beside(
     record = agree(run, config, step, tell)
     step = int(record["checkpoint"])
     final_norm = final_norm and bool(record["final_norm"])
-    against = tuple(_algorithms(run, record["final_norm"] if final_norm else record, config))
+    best = best_steps(record["final_norm"] if final_norm else record)
+    against = tuple(_algorithms(run, best, config))
     key = result_key(
         {
             "analysis": kind.name,
@@ -241,6 +243,7 @@ def _beside(
             "schema": kind.schema,
             "agreement": to_data(config),
             "algorithms": to_data(against),
+            "best_steps": best,
             "final_norm": final_norm,
             "config": to_data(settings),
             "weights": run.folder.weights_sha256(step),
@@ -257,18 +260,18 @@ def _beside(
     read_outs = fit_read_outs(model, task, config)["final_norm" if final_norm else "raw"]
     found = to_data(kind.compute(model, task, read_outs, against, settings, final_norm=final_norm, tell=tell))
     head = {"schema": kind.schema, "run": run.folder.name, "checkpoint": step, "final_norm": final_norm}
-    told = no_nan({**head, **found})
+    told = no_nan({**head, "best_steps": best, **found})
     run.folder.save_result(kind.name, key, told)
     return told
 
 
-def _algorithms(run: Run, reading: Mapping[str, Any], config: AgreementConfig) -> Iterator[Algorithm]:
+def _algorithms(run: Run, best: Mapping[str, Sequence[int]], config: AgreementConfig) -> Iterator[Algorithm]:
     """Anchors, then iterative algorithms at the best steps of all layers."""
     yield Algorithm("zero")
     yield Algorithm("ols")
     strength = run.task().bayes_ridge()
     if strength:
         yield Algorithm("ridge", options={"ridge": float(strength)})
-    for name in reading["layers"][0]["families"]:
-        for best in sorted({layer["families"][name]["best_step"] for layer in reading["layers"]} - {0}):
-            yield Algorithm(name, best, config.options(name))
+    for name, steps in best.items():
+        for step in sorted({*steps} - {0}):
+            yield Algorithm(name, step, config.options(name))

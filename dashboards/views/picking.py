@@ -1,6 +1,6 @@
 """What pages on agreement records share: choosing run, checkpoint and reading, and saying what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -8,15 +8,20 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_props
 
-from dashboards.jobs import Jobs
+from dashboards.jobs import Job, Jobs
 from dashboards.state import FINAL_NORM, RAW, PageState
 from dashboards.store import RunStore
-from dashboards.theme import label, layer_label
+from dashboards.theme import label, layer_label, region_label
 from dashboards.views.parts import command
+from workbench.agreement.config import AgreementConfig
+from workbench.agreement.measures import MEASURES
+from workbench.baselines import BASELINES
 from workbench.errors import InputError
 
 READINGS = {RAW: "as they are", FINAL_NORM: "through final norm"}
 _FIRST_CHOICE = "newton"
+DEFAULTS = {"measure": "sim_e", "region": "all", "scale": "log"}
+"""What is shown where the address names none."""
 _LOOKED_AT = 200
 """Runs looked at for one that has results, where the address names none."""
 
@@ -30,12 +35,19 @@ class Picking:
         controls: Fields of `PageState` that it has a control for.
         clicked: Id of a figure in which a click on a column chooses the layer, or None.
         needs: Key that a record's reading must have to be shown here, or None.
+        beside: Analyses whose records must be kept beside it.
+        missing: Title of the message that says what is missing.
+        families: Names of the algorithms to choose from; None for those of the record and all others that can be
+            compared.
     """
 
     page: str
     controls: tuple[str, ...] = ("run", "checkpoint", "reading")
     clicked: str | None = None
     needs: str | None = None
+    beside: tuple[str, ...] = ()
+    missing: str = "Nothing computed yet"
+    families: Callable[[RunStore, PageState], Sequence[str]] | None = None
 
     def id(self, thing: str) -> str:
         """The id of a component of the page."""
@@ -74,7 +86,7 @@ def framed(picking: Picking, body: Sequence[Any]) -> html.Div:
                         dmc.Button("Compute now", id=picking.id("compute"), mt="sm", size="sm"),
                     ],
                     color="blue",
-                    title="Nothing computed yet",
+                    title=picking.missing,
                 ),
                 id=picking.id("missing"),
                 style={"display": "none"},
@@ -98,6 +110,9 @@ def _controls(picking: Picking) -> Any:
         "reading": ("Layers read", partial(dmc.SegmentedControl, data=[])),
         "family": ("Algorithm", partial(dmc.Select, w=230, **picks)),
         "layer": ("Layer", partial(dmc.Select, w=100, **picks)),
+        "measure": ("Measure", partial(dmc.Select, w=400, **picks)),
+        "region": ("Positions t, examples seen", partial(dmc.SegmentedControl, data=[])),
+        "scale": ("Axes", partial(dmc.SegmentedControl, data=[])),
     }
     fields = [
         html.Div([dmc.Text(made[name][0], size="sm", fw=500, mb=2), made[name][1](id=picking.id(name))])
@@ -109,8 +124,18 @@ def _controls(picking: Picking) -> Any:
 # Callbacks
 
 
-def register_picking(app: Dash, store: RunStore, jobs: Jobs, picking: Picking) -> None:
-    """Add the callbacks of the controls and of the message."""
+def register_picking(
+    app: Dash, store: RunStore, jobs: Jobs, picking: Picking, settled: Callable[..., tuple[Any, ...]] | None = None
+) -> None:
+    """Add the callbacks of the controls and of the message.
+
+    Args:
+        app: The app.
+        store: The runs.
+        jobs: Where computations are started.
+        picking: How the page chooses.
+        settled: Says whether there is something to show, as `settle`, which it is if None.
+    """
     controls = [picking.id(name) for name in picking.controls]
     clicks = [Input(picking.clicked, "clickData")] if picking.clicked else []
     app.callback(
@@ -133,7 +158,7 @@ def register_picking(app: Dash, store: RunStore, jobs: Jobs, picking: Picking) -
         Input(picking.id("tick"), "n_intervals"),
         Input(picking.id("compute"), "n_clicks"),
         State(picking.id("shown"), "data"),
-    )(partial(settle, store, jobs, picking))
+    )(partial(settled or settle, store, jobs, picking))
 
 
 def choose(store: RunStore, picking: Picking, search: str | None, *values: Any) -> tuple[Any, ...]:
@@ -145,6 +170,8 @@ def choose(store: RunStore, picking: Picking, search: str | None, *values: Any) 
         # Not an output: on other pages the address is there and these controls are not, which Dash calls an error.
         set_props("url", {"search": state.search})
     options = options_of(store, state)
+    if picking.families is not None:
+        options["family"] = [{"value": name, "label": label(name)} for name in picking.families(store, state)]
     return *[_value(state, name) for name in picking.controls], *[options[name] for name in picking.controls]
 
 
@@ -184,7 +211,7 @@ def clicked_layer(click: Any) -> int | None:
 def _value(state: PageState, name: str) -> Any:
     """Value of a control; dmc's selects hold texts."""
     value = getattr(state, name)
-    return str(value) if isinstance(value, int) else value
+    return str(value) if isinstance(value, int) else value or DEFAULTS.get(name)
 
 
 def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
@@ -194,7 +221,7 @@ def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, st
     steps = _checkpoints(store, state.run)
     kept = store.agreements(state.run).records if state.run and steps else {}
     readings = [RAW, FINAL_NORM] if record is None or record.get("final_norm") else [RAW]
-    families = list(part["layers"][0]["families"]) if part else [state.family]
+    families = list(part["layers"][0]["families"]) if part else []
     layers = [layer["layer"] for layer in part["layers"]] if part else []
     marked = [
         {"value": str(step), "label": f"step {step}" + (" · computed" if step in kept else "")} for step in steps[::-1]
@@ -203,9 +230,36 @@ def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, st
         "run": [{"value": name, "label": name} for name in store.names()],
         "checkpoint": marked,
         "reading": [{"value": key, "label": READINGS[key]} for key in readings],
-        "family": [{"value": name, "label": label(name)} for name in families if name],
+        "family": [_family_option(name, families) for name in dict.fromkeys([*families, *comparable()])],
         "layer": [{"value": str(layer), "label": layer_label(layer)} for layer in layers],
+        "measure": [{"value": name, "label": each.label} for name, each in MEASURES.items()],
+        "region": [{"value": each["name"], "label": region_label(each)} for each in _regions(store, state)],
+        "scale": [{"value": each, "label": each} for each in ("log", "linear")],
     }
+
+
+def comparable() -> list[str]:
+    """Algorithms that iterate and need no further data: layers can be compared with each of their steps."""
+    return [name for name, each in BASELINES.items() if each.iterative and not each.required]
+
+
+def _family_option(name: str, computed: Sequence[str]) -> dict[str, str]:
+    return {"value": name, "label": label(name) + ("" if name in computed else " · not compared yet")}
+
+
+def _regions(store: RunStore, state: PageState) -> Sequence[Mapping[str, Any]]:
+    found = beside_of(store, state, "measures")
+    return found["regions"] if found else [{"name": "all", "label": "t"}]
+
+
+def beside_of(store: RunStore, state: PageState, analysis: str) -> Mapping[str, Any] | None:
+    """The record of an analysis beside the chosen agreement record, if there is one."""
+    if state.run is None or state.checkpoint is None:
+        return None
+    try:
+        return store.beside(state.run, analysis).get((state.checkpoint, state.reading == FINAL_NORM))
+    except InputError:
+        return None
 
 
 def complete(store: RunStore, state: PageState) -> PageState:
@@ -227,7 +281,8 @@ def complete(store: RunStore, state: PageState) -> PageState:
     layers = part_of(record, state.reading)["layers"]
     families = list(layers[0]["families"])
     layer = state.layer if state.layer is not None and state.layer < len(layers) else len(layers) - 1
-    return replace(state, layer=layer, family=state.family if state.family in families else families[0])
+    family = state.family if state.family in (*families, *comparable()) else families[0]
+    return replace(state, layer=layer, family=family)
 
 
 def _first_run(store: RunStore) -> str | None:
@@ -278,29 +333,59 @@ def settle(
     """Whether there is a record to show; else why not, and the way to one."""
     state = complete(store, PageState.of(search))
     record = record_of(store, state)
-    if record is not None and (picking.needs is None or picking.needs in part_of(record, state.reading)):
+    asked = _asked(picking, state, record)
+    if record is not None and _has_all(store, picking, state, record):
         shown = no_update if state.search == before else state.search
         return None, False, {}, {"display": "none"}, {"display": "block"}, True, shown
     if clicks and ctx.triggered_id == picking.id("compute") and state.run and state.checkpoint is not None:
-        jobs.start(store.folder(state.run), state.checkpoint)
-    return *_missing(store, jobs, state, older=record is not None), None
+        jobs.start(store.folder(state.run), state.checkpoint, asked)
+    return *_missing(store, jobs, picking, state, asked), None
 
 
-def _missing(store: RunStore, jobs: Jobs, state: PageState, *, older: bool) -> tuple[Any, ...]:
+def _has_all(store: RunStore, picking: Picking, state: PageState, record: Mapping[str, Any]) -> bool:
+    part = part_of(record, state.reading)
+    return (
+        (picking.needs is None or picking.needs in part)
+        and ("family" not in picking.controls or state.family in part["layers"][0]["families"])
+        and all(beside_of(store, state, analysis) for analysis in picking.beside)
+    )
+
+
+def _asked(picking: Picking, state: PageState, record: Mapping[str, Any] | None) -> list[str]:
+    """Words of the command that computes what the page shows, beside run and step."""
+    words = [f"--{analysis}" for analysis in picking.beside]
+    if words and state.reading == FINAL_NORM:
+        words.append("--final-norm")
+    found = list(record["layers"][0]["families"]) if record else AgreementConfig().families
+    if "family" in picking.controls:
+        found = dict.fromkeys([*found, state.family])
+    compared = [name for name in found if name in comparable()]  # nothing else from an address becomes a word
+    if tuple(compared) != AgreementConfig().families:
+        words += ["--settings.families", *compared]
+    return words
+
+
+def _missing(store: RunStore, jobs: Jobs, picking: Picking, state: PageState, asked: Sequence[str]) -> tuple[Any, ...]:
     """Message, button, visibility of message and figures, and whether to stop looking again."""
-    job = jobs.find(state.run, state.checkpoint) if state.run and state.checkpoint is not None else None
-    running = job is not None and job.running
-    sentence, can_compute = _tell_missing(store, state, older=older)
-    told = [html.Div(sentence)]
-    if running:
-        told.append(html.Div("Computing; the figures appear by themselves.", className="note"))
-    elif job is not None and job.error:
-        told.append(html.Div(f"The last try failed: {job.error}", className="failure"))
+    known = state.run and state.checkpoint is not None
+    job = jobs.find(str(state.run), state.checkpoint, asked) if known else None
+    sentence, can_compute = _tell_missing(store, picking, state, asked)
+    told, running = [html.Div(sentence), *tell_job(job)], job is not None and job.running
     button = {} if can_compute else {"display": "none"}
     return told, running, button, {"display": "block"}, {"display": "none"}, not running
 
 
-def _tell_missing(store: RunStore, state: PageState, *, older: bool) -> tuple[Any, bool]:
+def tell_job(job: Job | None) -> list[html.Div]:
+    """What a computation is at, or why it failed."""
+    if job is not None and job.running:
+        stage = f" Now: {job.said}." if job.said else ""
+        return [html.Div(f"Computing; the figures appear by themselves.{stage}", className="note")]
+    if job is not None and job.error:
+        return [html.Div(f"The last try failed: {job.error}", className="failure")]
+    return []
+
+
+def _tell_missing(store: RunStore, picking: Picking, state: PageState, asked: Sequence[str]) -> tuple[Any, bool]:
     """A sentence, and whether the page itself can mend what is missing."""
     if state.run is None:
         return html.Span([f"There is no run in {store.root} yet. Type ", command("mesascope demo"), "."]), False
@@ -313,11 +398,22 @@ def _tell_missing(store: RunStore, state: PageState, *, older: bool) -> tuple[An
         return f"Run {state.run} has no checkpoint yet; there is nothing to compare.", False
     if state.checkpoint not in steps:
         return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
-    typed = f"mesascope agree {state.run} --step {state.checkpoint}"
-    what = "were compared by an older version, without what this page shows" if older else "have not been compared yet"
+    typed = " ".join(["mesascope agree", state.run, "--step", str(state.checkpoint), *asked])
+    what = _tell_what(picking, state, record_of(store, state))
     sentence = f"The layers of {state.run} at step {state.checkpoint} {what}. Type "
     told = [html.Div(fault, className="failure") for fault in faults]
     return html.Div([sentence, command(typed), " or press the button.", *told]), True
+
+
+def _tell_what(picking: Picking, state: PageState, record: Mapping[str, Any] | None) -> str:
+    """What has not been done with the layers."""
+    if record is None:
+        return "have not been compared yet"
+    if picking.needs is not None and picking.needs not in part_of(record, state.reading):
+        return "were compared by an older version, without what this page shows"
+    if picking.beside:
+        return "have not been measured in all ways yet"
+    return f"have not been compared with {label(str(state.family))} yet"
 
 
 def shown_of(store: RunStore, search: str | None) -> Shown | None:

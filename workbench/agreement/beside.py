@@ -28,20 +28,27 @@ class Pair:
     place: int
 
 
-def pairs(found: Mapping[str, Any], reading: Mapping[str, Any]) -> list[Pair]:
+def best_steps(reading: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Best steps of every layer, by algorithm.
+
+    Args:
+        reading: An agreement record, or its part for the reading through the final norm.
+    """
+    layers = reading["layers"]
+    return {name: [layer["families"][name]["best_step"] for layer in layers] for name in layers[0]["families"]}
+
+
+def pairs(found: Mapping[str, Any]) -> list[Pair]:
     """Every row beside the anchors and beside its own best steps; the output beside those of the last layer.
 
     Args:
         found: What `workbench.analyses.measures` returned.
-        reading: The reading of the agreement record that it was made for.
     """
-    layers = reading["layers"]
     told = []
     for i, row in enumerate(found["rows"]):
-        own = layers[-1 if row == OUTPUT else int(row)]["families"]
         for j, each in enumerate(found["algorithms"]):
             name, step = each["name"], each["step"]
-            if step is None or (name in own and own[name]["best_step"] == step):
+            if step is None or found["best_steps"][name][-1 if row == OUTPUT else int(row)] == step:
                 told.append(Pair(row, i, name, step, each["options"], j))
     return told
 

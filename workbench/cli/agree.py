@@ -146,7 +146,7 @@ def print_agreement(
         say(wrapped(f"Mind: {warning}"))
     beside = beside or {}
     if "measures" in beside:
-        print_measures(beside["measures"], reading)
+        print_measures(beside["measures"])
     if "forgetting" in beside:
         print_forgetting(beside["forgetting"])
     if "fingerprint" in reading:

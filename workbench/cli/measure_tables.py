@@ -31,12 +31,11 @@ _WITH_MEDIAN = ("spd",)
 _GAPS = 6
 
 
-def print_measures(found: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
+def print_measures(found: Mapping[str, Any]) -> None:
     """Two tables per region of context positions: each layer beside anchors and beside its own best steps.
 
     Args:
         found: What `workbench.analyses.measures` returned.
-        reading: The reading that it was made for, with the best step of every layer.
     """
     tables = {(table["region"], table["measure"]): table for table in found["tables"]}
     counts = found["n_prompts"]
@@ -50,7 +49,7 @@ def print_measures(found: Mapping[str, Any], reading: Mapping[str, Any]) -> None
                     tell_algorithm(pair.name, pair.step, pair.options),
                     *(cell for table, n in shown for cell in _cells(table, n, pair.row_place, pair.place)),
                 ]
-                for pair in pairs(found, reading)
+                for pair in pairs(found)
             ]
             print_table(
                 f"{region['label']}, positions {region['first']} to {region['last']}: {title}\n"
