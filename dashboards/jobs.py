@@ -25,11 +25,13 @@ class Job:
         running: Whether it still works.
         error: What went wrong, in a sentence, once it has failed.
         said: The last line that it said, which names the stage.
+        process: What runs, once it does.
     """
 
     running: bool = True
     error: str | None = None
     said: str = ""
+    process: subprocess.Popen[bytes] | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -92,6 +94,7 @@ def _watch(job: Job, arguments: Sequence[str]) -> None:
             env={"OMP_WAIT_POLICY": "passive", **os.environ},
         ) as process:
             assert process.stderr is not None
+            job.process = process
             for line in iter(partial(process.stderr.readline, _LONGEST_LINE), b""):
                 job.said = line.decode(errors="replace").strip()[:_TOLD] or job.said
         if process.returncode:

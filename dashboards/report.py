@@ -11,13 +11,23 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from dashboards.beside_tables import (
+    MEASURE_NOTE,
+    OVER_TRAINING_NOTE,
+    linearity_table,
+    measure_table,
+    over_training_table,
+)
 from dashboards.figures.agreement import agreement_figure
 from dashboards.figures.best_step import best_step_figure, best_step_height
 from dashboards.figures.error import error_figure
+from dashboards.figures.forgetting import forgetting_figure
+from dashboards.figures.measures import linearity_figure, measures_figure
 from dashboards.figures.nearness import lean_figure, lean_height
+from dashboards.figures.over_training import best_steps_over_training, error_over_training
 from dashboards.figures.spectrum import panels_figure, panels_height
 from dashboards.figures.training import training_figure
-from dashboards.store import task_words
+from dashboards.store import RunStore, task_words
 from dashboards.tables import (
     CONTROL_NOTE,
     FILTER_NOTE,
@@ -33,9 +43,13 @@ from dashboards.tables import (
     tell_equals,
     tell_ridge,
 )
-from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval
+from dashboards.theme import SCHEMES, Scheme, figure_config, label, number_interval, region_label
+from workbench.agreement.beside import apart
+from workbench.analyses import FORGETTING, MEASURES
 from workbench.opened import Run
 
+_SHOWN_MEASURES = ("spd", "sim_w")
+"""Drawn in the report; all others stand in its tables."""
 Draw = Callable[[Scheme], go.Figure]
 
 
@@ -60,7 +74,8 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
     Raises:
         InputError: If the run's files are damaged.
     """
-    panels = _panels(run, record)
+    kept = _kept(run, record)
+    panels = {**_panels(run, record), **_beside_panels(kept)}
     title = f"{record['run']}, step {record['checkpoint']}"
     body = [
         f"<h1>{escape(str(title))}</h1>",
@@ -78,6 +93,8 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         "</div>",
         _layers("Layers read as they are", record),
         _final_norm(record, panels["final_verdict"], panels["final_norm"]),
+        _measures(kept, panels["measures"], panels["linearity"]),
+        _over_training(kept, panels["over_training"]),
         "<h2>Training</h2>",
         *[_place(panel) for panel in panels["training"]],
         _claims(claims),
@@ -107,6 +124,77 @@ def _panels(run: Run, record: Mapping[str, Any]) -> dict[str, list[_Panel]]:
         "final_verdict": [*_nearness_panels("normed-lean", normed), *_filter_panels("normed-filters", normed)],
         "training": [_Panel("training", 380, partial(training_figure, lines))] if lines else [],
     }
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept beside the record: not computed for the report, but shown where it is there."""
+
+    measures: Mapping[str, Any] | None
+    forgetting: Mapping[str, Any] | None
+    over_training: Mapping[str, Any] | None
+
+
+def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
+    store, name = RunStore(run.folder.path.parent), run.folder.name
+    place = (record["checkpoint"], False)
+    measures, forgetting = (store.beside(name, analysis).get(place) for analysis in (MEASURES, FORGETTING))
+    return _Kept(measures, forgetting, store.over_training(name))
+
+
+def _beside_panels(kept: _Kept) -> dict[str, list[_Panel]]:
+    forgetting = [_Panel("forgetting", 520, partial(forgetting_figure, kept.forgetting))] if kept.forgetting else []
+    return {
+        "measures": _measure_panels(kept.measures) if kept.measures else [],
+        "linearity": [
+            *([_Panel("linearity", 480, partial(linearity_figure, kept.measures))] if kept.measures else []),
+            *forgetting,
+        ],
+        "over_training": _over_training_panels(kept.over_training) if kept.over_training else [],
+    }
+
+
+def _measure_panels(found: Mapping[str, Any]) -> list[_Panel]:
+    return [
+        _Panel(f"measure-{name}-{region['name']}", 520, partial(measures_figure, found, name, region["name"]))
+        for name in _SHOWN_MEASURES
+        for region in apart(found["regions"])
+    ]
+
+
+def _over_training_panels(table: Mapping[str, Any]) -> list[_Panel]:
+    families = table["rows"][0]["trend"]
+    best = [_Panel(f"over-training-{name}", 540, partial(_best_over_training, table, name)) for name in families]
+    return [*best, _Panel("over-training-error", 540, partial(_error_over_training, table))]
+
+
+def _best_over_training(table: Mapping[str, Any], family: str, scheme: Scheme) -> go.Figure:
+    return best_steps_over_training(table, family, scheme=scheme)
+
+
+def _error_over_training(table: Mapping[str, Any], scheme: Scheme) -> go.Figure:
+    return error_over_training(table, scheme=scheme)
+
+
+def _measures(kept: _Kept, panels: Sequence[_Panel], more: Sequence[_Panel]) -> str:
+    if kept.measures is None:
+        return ""
+    tables = [
+        f"<h3>Measures, {escape(region_label(region))}</h3>{_table(measure_table(kept.measures, region['name']))}"
+        for region in apart(kept.measures["regions"])
+    ]
+    places = "".join(_place(panel) for panel in panels)
+    beside = f'<div class="pair">{"".join(_place(panel) for panel in more)}</div>'
+    numbers = f"{''.join(tables)}<p class='dim'>{MEASURE_NOTE}</p>{_table(linearity_table(kept.measures))}"
+    return f"<h2>Measures</h2>{places}{beside}{numbers}"
+
+
+def _over_training(kept: _Kept, panels: Sequence[_Panel]) -> str:
+    if kept.over_training is None:
+        return ""
+    places = f'<div class="pair">{"".join(_place(panel) for panel in panels)}</div>'
+    table = _table(over_training_table(kept.over_training))
+    return f"<h2>Over training</h2>{places}{table}<p class='dim'>{OVER_TRAINING_NOTE}</p>"
 
 
 def _nearness_panels(name: str, part: Mapping[str, Any] | None) -> list[_Panel]:

@@ -63,6 +63,9 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         line = {"color": color(each["name"], scheme), "width": 1.8, "dash": dash_style(each["name"])}
         _add(figure, 2, _tell(each), curve, line)
     low, high = _shown(found)
+    below = [line.name for line in figure.data if line.name and all(v is None or v < 10.0**low for v in line.y[:-2])]
+    if below:
+        figure.layout.annotations[1].text += f"<br>below the axis: {', '.join(below)}"
     figure.update_xaxes(
         title={"text": "Examples given since (0: newest)"},
         tickvals=[*range(0, found["n"], 1 + (found["n"] - 1) // 8), found["n"]],
@@ -76,7 +79,7 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         template=template(scheme),
         title={"text": f"Forgetting: each of {found['n']} examples asked again"},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 12}},
-        margin={"t": 84},
+        margin={"t": 100},
     )
     return figure
 
@@ -95,7 +98,7 @@ def _add(figure: go.Figure, col: int, name: str, curve: Mapping[str, Any], line:
             name=name,
             mode="lines+markers",
             line=dict(line),
-            marker={"size": [3] * n + [0, 8], "color": line["color"], "opacity": 1},
+            marker={"size": [3] * n + [0, 8], "color": line["color"], "opacity": 1, "line": {"width": 0}},
             hovertext=[*told, "", f"<b>{name}</b><br>at a new x: {number(curve['fresh'])}"],
             hovertemplate="%{hovertext}<extra></extra>",
         ),

@@ -302,7 +302,7 @@ def _add_errors(
     values: Sequence[Number],
     name: str,
     line: str,
-    width: float,
+    width: float | int,
 ) -> None:
     figure.add_scatter(
         x=list(x),

@@ -91,7 +91,7 @@ def settle(
         {"display": "block" if told else "none", "marginBottom": 16},
         {"display": "block" if table else "none"},
         not running,
-        no_update if shown == before else shown,
+        no_update if shown and shown == before else shown,
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from workbench.agreement.measures import MEASURES
+from workbench.agreement.over_training import row_of, table_of
+from workbench.analyses import AGREEMENT_CODE
 from workbench.runs import RunFolder
 
 CONFIG: dict[str, Any] = {
@@ -186,3 +189,71 @@ def agreement_record(run: str, checkpoint: int) -> dict[str, Any]:
 def with_number(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A deep copy with some fields replaced."""
     return {**json.loads(json.dumps(record)), **changes}
+
+
+REGIONS = [
+    {"name": "all", "label": "1 <= t <= 3", "first": 1, "last": 3},
+    {"name": "below_d", "label": "t < d", "first": 1, "last": 1},
+    {"name": "near_d", "label": "|t - d| <= 1", "first": 1, "last": 3},
+    {"name": "above_d", "label": "t > d", "first": 3, "last": 3},
+]
+
+
+def _algorithms() -> list[dict[str, Any]]:
+    anchors = [{"name": name, "step": None, "options": {}} for name in ("zero", "ols")]
+    steps = [(name, step) for name, best in BEST.items() for step in sorted(set(best) - {0})]
+    return anchors + [{"name": name, "step": step, "options": {}} for name, step in steps]
+
+
+def _measure_table(measure: str, region: str) -> dict[str, Any]:
+    shape = [[0.5] * len(_algorithms()) for _ in range(LAYERS + 1)]
+    values = {"mean": 0.5, "low": 0.4, "high": 0.6, "median": 0.45, "median_low": 0.35, "median_high": 0.55}
+    told = {key: [[value + 0 * cell for cell in row] for row in shape] for key, value in values.items()}
+    return {"measure": measure, "region": region, **told, "undefined": [[0.25 for _ in row] for row in shape]}
+
+
+def measures_record(checkpoint: int = 4) -> dict[str, Any]:
+    """A record in the shape that ``workbench.analyses.measures`` returns."""
+    rows = [*map(str, range(LAYERS)), "output"]
+    of_rows = {"mean": 0.9, "low": 0.8, "high": 0.95, "median": 0.92, "undefined": 0.0}
+    return {
+        "schema": "mesascope/measures/1",
+        "run": "seen",
+        "checkpoint": checkpoint,
+        "final_norm": False,
+        "best_steps": BEST,
+        "rows": rows,
+        "algorithms": _algorithms(),
+        "regions": REGIONS,
+        "tables": [_measure_table(measure, region["name"]) for measure in MEASURES for region in REGIONS],
+        "linearity": [
+            {"region": region["name"], **{key: [value] * len(rows) for key, value in of_rows.items()}}
+            for region in REGIONS
+        ],
+        "n_prompts": {"predictions": 256, "weights": 64},
+        "n_query": 6,
+        "config": {},
+    }
+
+
+def forgetting_record(checkpoint: int = 4) -> dict[str, Any]:
+    """A record in the shape that ``workbench.analyses.forgetting`` returns."""
+    curve = {"error": [0.1, 0.2], "low": [0.05, 0.1], "high": [0.2, 0.3], "fresh": 0.5}
+    return {
+        "schema": "mesascope/forgetting/1",
+        "run": "seen",
+        "checkpoint": checkpoint,
+        "final_norm": False,
+        "best_steps": BEST,
+        "n": 2,
+        "n_prompts": 64,
+        "rows": dict.fromkeys([*map(str, range(LAYERS)), "output"], curve),
+        "algorithms": _algorithms(),
+        "of_algorithms": [curve] * len(_algorithms()),
+    }
+
+
+def over_training_record(run: str, steps: Sequence[int] = (0, 4)) -> dict[str, Any]:
+    """A record in the shape that ``workbench.analyses.over_training`` returns."""
+    records = [agreement_record(run, step) for step in steps]
+    return table_of(records[0], [row_of(record, "0" * 64, AGREEMENT_CODE) for record in records])

@@ -9,7 +9,15 @@ from playwright.sync_api import expect
 
 from dashboards.jobs import Jobs
 from dashboards.report import build_report
-from tests.dashboards.made import CONFIG, agreement_record, make_run, metric_lines
+from tests.dashboards.made import (
+    CONFIG,
+    agreement_record,
+    forgetting_record,
+    make_run,
+    measures_record,
+    metric_lines,
+    over_training_record,
+)
 from workbench.opened import Run
 from workbench.runs import RunFolder
 
@@ -102,6 +110,34 @@ def test_verdict_and_spectrum_follow_run_and_reading_in_both_schemes_and_widths(
         expect(page.locator("#spectrum-table")).to_contain_text("through final norm")
         assert page.evaluate(_PAPER, "spectrum-panels") == ("#242424" if scheme == "dark" else "#ffffff")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
+
+
+def test_measures_and_behaviour_over_training_follow_their_controls_in_both_schemes_and_widths(
+    open_page, serve_app, store, root, browser
+):
+    folder = RunFolder(root / "seen")
+    folder.save_result("measures", "m", measures_record())
+    folder.save_result("forgetting", "f", forgetting_record())
+    folder.save_result("over_training", "t", over_training_record("seen"))
+    address = serve_app(store)
+    for width, scheme in ((900, "dark"), (1440, "light")):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = open_page(address + "/measures?run=seen", on=context.new_page())
+        _drawn(page, "measures-figure", "measures-linearity", "measures-forgetting")
+        page.get_by_text("t < d", exact=True).first.click()
+        expect(page).to_have_url(re.compile("region=below_d"))
+        page.wait_for_function(f"(id) => ({_TITLE})(id).includes('t &lt; d')", arg="measures-figure")
+        expect(page.locator("#measures-table")).to_contain_text("Measures in numbers, t < d")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("link", name="Over training").click()
+        _drawn(page, "over-training-best", "over-training-trend", "over-training-error")
+        expect(page.locator("#over-training-missing")).to_be_hidden()
+        page.get_by_text("linear", exact=True).first.click()
+        expect(page).to_have_url(re.compile("/over-training.*scale=linear"))
+        assert page.evaluate(_PAPER, "over-training-best") == ("#242424" if scheme == "dark" else "#ffffff")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".brand").bounding_box()["y"] >= 0
         context.close()
 
 

@@ -306,7 +306,9 @@ def test_every_family_of_the_record_is_offered_and_anchors_stay(store, root):
     record["trend"]["gd_plus_plus"] = record["trend"]["gd"]
     make_run(root, "many", steps=(4,)).save_result("agreement", "k", record)
     offered = picking.options_of(store, picking.complete(store, PageState("many")))["family"]
-    assert [each["label"] for each in offered] == ["Gradient descent", "Newton", "Conjugate gradient", "GD++"]
+    assert [each["label"] for each in offered[:4]] == ["Gradient descent", "Newton", "Conjugate gradient", "GD++"]
+    assert {each["value"] for each in offered} == set(picking.comparable())
+    assert all(each["label"].endswith("· not compared yet") for each in offered[4:])
     heat = agreement.show_heat(store, PageState("many", 4, "raw", "gd_plus_plus", 1).search, "light")
     assert "GD++" in heat.layout.title.text
     assert set(heat.data[1].y) >= {"Zero predictor", "Least squares", "Nearest ridge"}
