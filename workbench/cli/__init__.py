@@ -10,6 +10,7 @@ from workbench.cli.bench import VERB as BENCH
 from workbench.cli.claims import VERB as CLAIMS
 from workbench.cli.dash import VERB as DASH
 from workbench.cli.demo import VERB as DEMO
+from workbench.cli.heads import VERB as HEADS
 from workbench.cli.import_garg import VERB as IMPORT_GARG
 from workbench.cli.listing import ALGORITHMS_VERB, MODELS_VERB, TASKS_VERB
 from workbench.cli.report import VERB as REPORT
@@ -19,7 +20,7 @@ from workbench.errors import InputError
 from workbench.registry import by_name, find
 
 VERBS = by_name(
-    DEMO, TASKS_VERB, MODELS_VERB, ALGORITHMS_VERB, TRAIN, IMPORT_GARG, AGREE, CLAIMS, REPORT, DASH, BENCH, ZOO
+    DEMO, TASKS_VERB, MODELS_VERB, ALGORITHMS_VERB, TRAIN, IMPORT_GARG, AGREE, HEADS, CLAIMS, REPORT, DASH, BENCH, ZOO
 )
 
 _ENVIRONMENT = {

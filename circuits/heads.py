@@ -1,0 +1,305 @@
+"""The record of all heads of a model: what each attends to, what it weighs, and what is lost without it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuits import composition as composing
+from circuits.copying import copying
+from circuits.detectors import HEAD_DETECTORS
+from circuits.extreme import massive_activations
+from circuits.folding import FoldedWeights
+from circuits.interventions import loss_changes
+from circuits.labels import LabelRules, contrast, labels
+from circuits.reading import Reading, ReadingConfig, read_repeated, read_text
+from circuits.record import Mean
+from circuits.stimuli import repeated
+from circuits.watching import Hooked
+from workbench.batch import TokenBatch
+from workbench.configs import is_count, is_finite, to_data
+from workbench.errors import InputError, must, refuse_faults
+
+_SINK_VIEWS = (0.3, 0.5, 0.8)
+_N_TOP = 4
+_N_EXTREME = 16
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """How heads are measured."""
+
+    n_prompts: int = 64
+    """Prompts per domain, and of repeated tokens."""
+    n_batch: int = 16
+    """Prompts run at a time."""
+    seed: int = 0
+    """Of the prompts."""
+    n_block: int = 25
+    """Random tokens per copy of the repeated prompts; fewer where the vocabulary or the model has no more."""
+    sink_length: int = 64
+    """Positions T of the sink rate, which falls with it."""
+    epsilon: float = 0.3
+    """Attention that makes a sink in the sink rate."""
+    interventions: bool = True
+    """Whether every head is also silenced in three ways."""
+    rules: LabelRules = field(default_factory=LabelRules)
+    """Thresholds of the labels."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(
+            [
+                *(
+                    must(name, f"be a whole number of at least {least}", value, is_count(value, least))
+                    for name, least in (("n_prompts", 2), ("n_batch", 1), ("n_block", 2), ("sink_length", 2))
+                    for value in [getattr(self, name)]
+                ),
+                must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
+                must("epsilon", "be between 0 and 1", self.epsilon, is_finite(self.epsilon, 0) and self.epsilon <= 1),
+            ]
+        )
+
+
+def measure_heads(
+    model: Hooked,
+    domains: Mapping[str, TokenBatch],
+    ids: range,
+    first: int | None,
+    config: HeadsConfig,
+    *,
+    weights: FoldedWeights | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Everything measured of the heads of a model, as plain data.
+
+    Args:
+        model: Any with TransformerLens's hook names that says logits for tokens, in evaluation mode.
+        domains: Prompts by kind of text, each with the mask of the positions that belong to the kind.
+        ids: Tokens from which random prompts are made.
+        first: The token that stands first in every prompt (BOS), or None.
+        config: How.
+        weights: Folded weights, for copying and composition, which are left out without them.
+        tell: Told each stage as it starts.
+
+    Raises:
+        InputError: If there is no domain, or prompts are vectors.
+    """
+    if not domains or any(batch.tokens.is_floating_point() for batch in domains.values()):
+        raise InputError("heads needs prompts of token ids in at least one domain; got none, or vectors.")
+    on_text = {name: d for name, d in HEAD_DETECTORS.items() if d.stimulus == "text"}
+    readings = {}
+    for name, batch in domains.items():
+        tell(f"reading domain {name}")
+        settings = ReadingConfig(config.n_batch, config.sink_length, config.epsilon)
+        readings[name] = read_text(model, batch, on_text, settings)
+    tell("looking for heads on repeated random tokens")
+    scores, chances = _detected(model, readings, ids, first, config, max(b.tokens.shape[1] for b in domains.values()))
+    mean_z = torch.stack([reading.mean_z for reading in readings.values()]).mean(0)
+    changes = None
+    if config.interventions:
+        losses = {name: reading.losses for name, reading in readings.items()}
+        changes = loss_changes(model, domains, losses, mean_z, config.n_batch, tell)
+    tell("reading the weights")
+    of_weights = _weight_scores(weights, ids)
+    n_layers, n_heads = mean_z.shape[:2]
+    heads = [
+        _head(layer, head, readings, scores, chances, changes, of_weights, config)
+        for layer in range(n_layers)
+        for head in range(n_heads)
+    ]
+    text = next(iter(domains.values()))
+    return {
+        "bos": {"token": first, "policy": "none" if first is None else "begins every prompt"},
+        "domains": {name: _domain(domains[name], reading) for name, reading in readings.items()},
+        "heads": heads,
+        "layers": _layers(readings),
+        "sink_tokens": _sink_tokens(readings, text.tokens),
+        "extreme": {
+            "sink": {name: _sink_rates(reading, config) for name, reading in readings.items()},
+            "drain": {name: _ratio(reading.value_norms).tolist() for name, reading in readings.items()},
+            "peak": {name: reading.stream_norms.tolist() for name, reading in readings.items()},
+            "massive": [to_data(each) for each in massive_activations(model, text.tokens[:_N_EXTREME])],
+        },
+    }
+
+
+def _detected(
+    model: Hooked, readings: Mapping[str, Reading], ids: range, first: int | None, config: HeadsConfig, n_positions: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Scores and chance of every detector by prompt; on text, of the first domain."""
+    on_repeated = {name: d for name, d in HEAD_DETECTORS.items() if d.stimulus == "repeated"}
+    text = next(iter(readings.values()))
+    scores, chances = dict(text.attended), dict(text.chance)
+    tokens = repeated(
+        ids,
+        first=first,
+        n_positions=n_positions,
+        n_block=config.n_block,
+        n_prompts=config.n_prompts,
+        seed=config.seed,
+    )
+    if tokens.shape[1] == 0:
+        nothing = torch.full_like(text.sink_mass[..., :1], torch.nan)
+        return scores | dict.fromkeys(on_repeated, nothing), chances | dict.fromkeys(on_repeated, nothing[0, 0])
+    device = next(iter(model.blocks.parameters())).device
+    found, expected = read_repeated(model, tokens.to(device), on_repeated, config.n_batch)
+    return scores | found, chances | expected
+
+
+@dataclass(frozen=True, eq=False)
+class _WeightScores:
+    copying: Any
+    compositions: Mapping[str, composing.Compositions]
+
+
+def _weight_scores(weights: FoldedWeights | None, ids: range) -> _WeightScores | None:
+    if weights is None:
+        return None
+    kinds = {kind: composing.compositions(weights, kind) for kind in composing.KINDS}
+    return _WeightScores(copying(weights, ids), kinds)
+
+
+def _head(
+    layer: int,
+    head: int,
+    readings: Mapping[str, Reading],
+    scores: Mapping[str, Tensor],
+    chances: Mapping[str, Tensor],
+    changes: Mapping[str, Mapping[str, Tensor]] | None,
+    of_weights: _WeightScores | None,
+    config: HeadsConfig,
+) -> dict[str, Any]:
+    at = (layer, head)
+    found = {name: Mean.of(score[at]) for name, score in scores.items()}
+    expected = {name: Mean.of(chance) for name, chance in chances.items()}
+    sink = {name: Mean.of(reading.sink_mass[at]) for name, reading in readings.items()}
+    uniform = {name: Mean.of(reading.uniform_sink_mass) for name, reading in readings.items()}
+    entropy = {name: Mean.of(reading.entropy[at]) for name, reading in readings.items()}
+    lost = {kind: {name: Mean.of(each[at]) for name, each in by.items()} for kind, by in (changes or {}).items()}
+    differs = contrast(sink, lost["zeroed"], config.rules) if lost else None
+    ratios = {name: _ratio(reading.value_norms)[at].item() for name, reading in readings.items()}
+    chance: dict[str, Any] = {name: each.mean for name, each in expected.items()}
+    chance |= {"sink_mass": _mean_of(uniform), "sink_mass_by_domain": _means(uniform), "entropy": 1.0}
+    chance |= {"value_ratio": 1.0, "loss_change_zeroed": 0.0, "copying": None}
+    copied: dict[str, Any] = {"copying": None, "copying_z": None, "composition": {}}
+    if of_weights is not None:
+        told = of_weights.copying
+        level, spread = told.chance[at].item(), told.chance_std[at].item()
+        copied["copying"] = told.score[at].item()
+        copied["copying_z"] = (copied["copying"] - level) / spread if spread > 0 else None
+        chance["copying"] = level
+        partners = {kind: each.partner(*at) for kind, each in of_weights.compositions.items()}
+        copied["composition"] = {kind: to_data(partner) for kind, partner in partners.items()}
+    return {
+        "layer": layer,
+        "head": head,
+        **{name: each.mean for name, each in found.items()},
+        **copied,
+        "sink_mass": _mean_of(sink),
+        "sink_mass_by_domain": _means(sink),
+        "entropy_by_domain": _means(entropy),
+        "value_ratio": sum(ratios.values()) / len(ratios),
+        "value_ratio_by_domain": ratios,
+        "loss_change_zeroed": _mean_of(lost["zeroed"]) if lost else None,
+        "loss_change_by_domain": _means(lost["zeroed"]) if lost else None,
+        "loss_changes": {kind: {name: to_data(each) for name, each in by.items()} for kind, by in lost.items()},
+        "contrast": to_data(differs) if differs else None,
+        "labels": labels(found, expected, sink, differs, config.rules),
+        "chance": chance,
+        "standard_errors": {
+            **{name: each.standard_error for name, each in found.items()},
+            "sink_mass_by_domain": {name: each.standard_error for name, each in sink.items()},
+            "entropy_by_domain": {name: each.standard_error for name, each in entropy.items()},
+        },
+        "prompts": {
+            "sink_mass": {name: _rounded(reading.sink_mass[at]) for name, reading in readings.items()},
+            **{kind: {name: _rounded(each[at]) for name, each in by.items()} for kind, by in (changes or {}).items()},
+        },
+    }
+
+
+def _means(by: Mapping[str, Mean]) -> dict[str, float]:
+    return {name: each.mean for name, each in by.items()}
+
+
+def _mean_of(by: Mapping[str, Mean]) -> float:
+    """Every domain counts the same."""
+    return sum(each.mean for each in by.values()) / len(by)
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [float(f"{value:.4g}") for value in values.tolist()]
+
+
+def _ratio(norms: Tensor) -> Tensor:
+    """Norm at position 0 over the mean at all others."""
+    return norms[..., 0] / norms[..., 1:].mean(-1)
+
+
+def _domain(batch: TokenBatch, reading: Reading) -> dict[str, Any]:
+    return {
+        "n_prompts": batch.n_batch,
+        "n_positions": batch.tokens.shape[1],
+        "share_of_positions": batch.loss_mask.double().mean().item(),
+        "loss": to_data(Mean.of(reading.losses)),
+    }
+
+
+def _layers(readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
+    """Residual ratio after every block: norm at position 0 over the mean norm elsewhere, and their difference."""
+    by = {name: _ratio(reading.stream_norms) for name, reading in readings.items()}
+    gaps = {name: r.stream_norms[:, 0] - r.stream_norms[:, 1:].mean(-1) for name, r in readings.items()}
+    n_layers = len(next(iter(by.values()))) - 1
+    return [
+        {
+            "layer": layer,
+            "residual_ratio": sum(each[layer + 1].item() for each in by.values()) / len(by),
+            "residual_ratio_by_domain": {name: each[layer + 1].item() for name, each in by.items()},
+            "residual_excess_by_domain": {name: each[layer + 1].item() for name, each in gaps.items()},
+        }
+        for layer in range(n_layers)
+    ]
+
+
+def _sink_rates(reading: Reading, config: HeadsConfig) -> dict[str, Any]:
+    """Gu et al.'s share of heads, counted prompt by prompt, and the whole distribution over heads of mean alpha."""
+    alpha = reading.attention_to_first
+    n = min(config.sink_length, reading.value_norms.shape[-1])
+    uniform = (1 / torch.arange(1, n + 1, dtype=torch.float64)).mean().item()
+    thresholds = sorted({config.epsilon, *_SINK_VIEWS})
+    return {
+        "rate": Mean.of((alpha > config.epsilon).double().mean((0, 1))).mean,
+        "standard_error": Mean.of((alpha > config.epsilon).double().mean((0, 1))).standard_error,
+        "epsilon": config.epsilon,
+        "T": n,
+        "views": {f"{threshold:g}": (alpha > threshold).double().mean().item() for threshold in thresholds},
+        "alpha": alpha.mean(-1).tolist(),
+        "uniform_alpha": uniform,
+    }
+
+
+def _sink_tokens(readings: Mapping[str, Reading], tokens: Tensor) -> list[dict[str, Any]]:
+    """The positions that most heads rest on, with their token where all prompts have the same one."""
+    reading = next(iter(readings.values()))
+    share = reading.received_above.mean((0, 1))
+    share = share[: max(1, len(share) // 2)]  # few queries see later keys: each rests on itself
+    streams = reading.stream_norms[1:]
+    order = share.argsort(descending=True, stable=True)[:_N_TOP].tolist()
+    chosen = sorted({0, *(k for k in order if share[k] > 0)})
+    return [_sink_token(k, share[k].item(), reading.value_norms, streams, tokens[:, k]) for k in chosen]
+
+
+def _sink_token(k: int, share: float, values: Tensor, streams: Tensor, tokens: Tensor) -> dict[str, Any]:
+    others = torch.arange(values.shape[-1]) != k
+    ratio = values[..., k] / values[..., others].mean(-1)
+    peaks = streams[:, k] / streams[:, others].mean(-1)
+    same = bool((tokens == tokens[0]).all())
+    return {
+        "position": k,
+        "token": int(tokens[0]) if same else None,
+        "sink_share": share,
+        "value_ratio": ratio.mean().item(),
+        "residual_ratio": peaks.max().item(),
+    }
