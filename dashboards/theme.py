@@ -180,7 +180,7 @@ def layer_name(layer: int) -> str:
 def region_label(region: Mapping[str, Any]) -> str:
     """A region of context positions for people."""
     told = str(region["label"]).replace("<=", "≤").replace(" - ", " − ")
-    return f"all, {told}" if region["name"] == "all" else told
+    return ", ".join(filter(None, ("all", told))) if region["name"] == "all" else told
 
 
 def steps_label(name: str, step: int) -> str:

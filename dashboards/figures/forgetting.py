@@ -41,12 +41,20 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         found: A record of forgetting.
         scheme: Colour scheme.
     """
+    shown = [
+        (each, curve)
+        for each, curve in zip(found["algorithms"], found["of_algorithms"], strict=True)
+        if each["step"] in (None, found["best_steps"].get(each["name"], [None])[-1])
+    ]
+    low, high = _shown(found)
+    below = [_tell(each) for each, curve in shown if all(v is None or v < 10.0**low for v in curve["error"])]
+    beneath = f"<br>below the axis: {', '.join(below)}" if below else ""
     figure = make_subplots(
         rows=1,
         cols=2,
         horizontal_spacing=0.06,
         shared_yaxes=True,
-        subplot_titles=("Layers and output", "Anchors, algorithms at the last layer's steps"),
+        subplot_titles=("Layers and output", f"Anchors, algorithms at the last layer's steps{beneath}"),
     )
     layers = [row for row in found["rows"] if row != OUTPUT]
     gaps = list(range(found["n"]))
@@ -57,15 +65,9 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         output = found["rows"][OUTPUT]
         _band(figure, gaps, output, scheme)
         _add(figure, 1, "Output", output, {"color": model_color(scheme), "width": 3})
-    for each, curve in zip(found["algorithms"], found["of_algorithms"], strict=True):
-        if each["step"] not in (None, found["best_steps"].get(each["name"], [None])[-1]):
-            continue
+    for each, curve in shown:
         line = {"color": color(each["name"], scheme), "width": 1.8, "dash": dash_style(each["name"])}
         _add(figure, 2, _tell(each), curve, line)
-    low, high = _shown(found)
-    below = [line.name for line in figure.data if line.name and all(v is None or v < 10.0**low for v in line.y[:-2])]
-    if below:
-        figure.layout.annotations[1].text += f"<br>below the axis: {', '.join(below)}"
     figure.update_xaxes(
         title={"text": "Examples given since (0: newest)"},
         tickvals=[*range(0, found["n"], 1 + (found["n"] - 1) // 8), found["n"]],

@@ -59,7 +59,8 @@ def best_steps_over_training(
         figure.add_trace(_legend(layer, family, depth_color(layer, n_layers, scheme)))
     hollow = {"symbol": f"{symbol(family)}-open", "size": 9, "color": text_color(scheme)}
     figure.add_scatter(x=[None], y=[None], name="hollow: on an anchor", mode="markers", marker=hollow)
-    largest = max(layer["families"][family]["best_step"] for part in parts for layer in part["layers"])
+    found = [layer["families"][family] for part in parts for layer in part["layers"]]
+    largest = max(end for one in found for end in (one["best_step"], *(one["best_step_ci"] or ())) if end is not None)
     y_axis = log_step_axis(largest) if log else {"rangemode": "tozero"}
     figure.update_layout(
         title={"text": f"Which step of {label(family)} does each layer match?"},

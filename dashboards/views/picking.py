@@ -46,7 +46,7 @@ class Picking:
     clicked: str | None = None
     needs: str | None = None
     beside: tuple[str, ...] = ()
-    missing: str = "Nothing computed yet"
+    missing: str = "Not computed yet"
     families: Callable[[RunStore, PageState], Sequence[str]] | None = None
 
     def id(self, thing: str) -> str:
@@ -249,7 +249,7 @@ def _family_option(name: str, computed: Sequence[str]) -> dict[str, str]:
 
 def _regions(store: RunStore, state: PageState) -> Sequence[Mapping[str, Any]]:
     found = beside_of(store, state, "measures")
-    return found["regions"] if found else [{"name": "all", "label": "t"}]
+    return found["regions"] if found else [{"name": "all", "label": ""}]
 
 
 def beside_of(store: RunStore, state: PageState, analysis: str) -> Mapping[str, Any] | None:

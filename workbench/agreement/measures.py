@@ -69,48 +69,21 @@ class Measure:
     score: Callable[[Quantity, Quantity, Scene], PromptScores]
 
 
-def _sim_e(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
-    return sim_e_scores(a, b, scene.ys)
+def _of_two(score: Callable[..., PromptScores]) -> Callable[[Quantity, Quantity, Scene], PromptScores]:
+    """A score that needs no scene."""
+    return lambda a, b, _: score(a, b)
 
 
-def _spd(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
-    return spd(a, b, scene.d_input)
+def _with_ys(score: Callable[..., PromptScores]) -> Callable[[Quantity, Quantity, Scene], PromptScores]:
+    return lambda a, b, scene: score(a, b, scene.ys)
 
 
-def _skill(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return skill(a, b)
+def _with_d(score: Callable[..., PromptScores]) -> Callable[[Quantity, Quantity, Scene], PromptScores]:
+    return lambda a, b, scene: score(a, b, scene.d_input)
 
 
-def _sim_w(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return sim_w(a, b)
-
-
-def _ilwd(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
-    return ilwd(a, b, scene.d_input)
-
-
-def _sensitivity_cosine(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return sensitivity_cosine(a, b)
-
-
-def _sensitivity_distance(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return sensitivity_distance(a, b)
-
-
-def _influence_cosine(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return influence_cosine(a, b)
-
-
-def _influence_distance(a: Tensor, b: Tensor, _: Scene) -> PromptScores:
-    return influence_distance(a, b)
-
-
-def _response_cosine(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
-    return response_cosine(a, b, scene.xs)
-
-
-def _response_distance(a: Tensor, b: Tensor, scene: Scene) -> PromptScores:
-    return response_distance(a, b, scene.xs)
+def _with_xs(score: Callable[..., PromptScores]) -> Callable[[Quantity, Quantity, Scene], PromptScores]:
+    return lambda a, b, scene: score(a, b, scene.xs)
 
 
 MEASURES = by_name(
@@ -122,7 +95,7 @@ MEASURES = by_name(
         best=1.0,
         source="Fu et al. 2024, arXiv:2310.17086",
         needs="predictions",
-        score=_sim_e,
+        score=_with_ys(sim_e_scores),
     ),
     Measure(
         name="spd",
@@ -132,7 +105,7 @@ MEASURES = by_name(
         best=0.0,
         source="Akyurek et al. 2023, arXiv:2211.15661",
         needs="predictions",
-        score=_spd,
+        score=_with_d(spd),
     ),
     Measure(
         name="skill",
@@ -142,7 +115,7 @@ MEASURES = by_name(
         best=1.0,
         source="Murphy 1988, Skill scores based on the mean square error, applied to SPD",
         needs="predictions",
-        score=_skill,
+        score=_of_two(skill),
     ),
     Measure(
         name="sim_w",
@@ -152,7 +125,7 @@ MEASURES = by_name(
         best=1.0,
         source="Fu et al. 2024, arXiv:2310.17086",
         needs="weights",
-        score=_sim_w,
+        score=_of_two(sim_w),
     ),
     Measure(
         name="ilwd",
@@ -162,7 +135,7 @@ MEASURES = by_name(
         best=0.0,
         source="Akyurek et al. 2023, arXiv:2211.15661",
         needs="weights",
-        score=_ilwd,
+        score=_with_d(ilwd),
     ),
     Measure(
         name="sensitivity_cosine",
@@ -172,7 +145,7 @@ MEASURES = by_name(
         best=1.0,
         source="von Oswald et al. 2023, arXiv:2212.07677",
         needs="sensitivity",
-        score=_sensitivity_cosine,
+        score=_of_two(sensitivity_cosine),
     ),
     Measure(
         name="sensitivity_distance",
@@ -182,7 +155,7 @@ MEASURES = by_name(
         best=0.0,
         source="von Oswald et al. 2023, arXiv:2212.07677",
         needs="sensitivity",
-        score=_sensitivity_distance,
+        score=_of_two(sensitivity_distance),
     ),
     Measure(
         name="influence_cosine",
@@ -192,7 +165,7 @@ MEASURES = by_name(
         best=1.0,
         source="Hoaglin and Welsch 1978, The hat matrix in regression and ANOVA",
         needs="influence",
-        score=_influence_cosine,
+        score=_of_two(influence_cosine),
     ),
     Measure(
         name="influence_distance",
@@ -202,7 +175,7 @@ MEASURES = by_name(
         best=0.0,
         source="Hoaglin and Welsch 1978, The hat matrix in regression and ANOVA",
         needs="influence",
-        score=_influence_distance,
+        score=_of_two(influence_distance),
     ),
     Measure(
         name="response_cosine",
@@ -212,7 +185,7 @@ MEASURES = by_name(
         best=1.0,
         source="this program: the part of influence that concerns labels y = w . x",
         needs="influence",
-        score=_response_cosine,
+        score=_with_xs(response_cosine),
     ),
     Measure(
         name="response_distance",
@@ -222,6 +195,6 @@ MEASURES = by_name(
         best=0.0,
         source="this program: the part of influence that concerns labels y = w . x",
         needs="influence",
-        score=_response_distance,
+        score=_with_xs(response_distance),
     ),
 )

@@ -86,10 +86,8 @@ def measure_layers(
             of_rows = found.weights
         else:
             of_rows = _of_rows(need, read, prompts)
-        of_algorithms = _of_algorithms(need, prompts, algorithms)
-        for measure in (measure for measure in wanted if measure.needs == need):
-            for region in ranges:
-                tables.append(_table(measure, region, of_rows, of_algorithms, prompts, config))
+        own = [measure for measure in wanted if measure.needs == need]
+        tables += _tables(own, ranges, of_rows, _of_algorithms(need, prompts, algorithms), prompts, config)
     return LayerMeasures(
         rows=read.names,
         final_norm=final_norm,
@@ -166,6 +164,18 @@ def _of_algorithm(need: Needs, name: str, prefixes: Prefixes, steps: Any, option
     if need == "sensitivity" and not BASELINES[name].linear_in_query:
         return torch.full_like(weights, torch.nan)  # its weights are a fit over queries, not the gradient at one
     return weights
+
+
+def _tables(
+    measures: Sequence[Measure],
+    ranges: Sequence[Region],
+    of_rows: Tensor,
+    of_algorithms: Tensor,
+    batch: RegressionBatch,
+    config: MeasureConfig,
+) -> list[MeasureTable]:
+    """Every measure of one kind in every region."""
+    return [_table(measure, region, of_rows, of_algorithms, batch, config) for measure in measures for region in ranges]
 
 
 def _table(
