@@ -66,6 +66,8 @@ class Run:
 def open_run(run: str | Path, root: str | Path = "runs") -> Run:
     """Open a run for analysis, or a model of the zoo, which then becomes a run of that name inside ``root``.
 
+    A constructed model is built on the spot.
+
     Args:
         run: Its name inside ``root``, the path to its folder, or the name of a model of the zoo. What stands in
             ``root`` goes before the zoo.
@@ -99,11 +101,11 @@ def _fetch(path: Path) -> None:
         return
     from workbench import zoo
 
-    if path.name in zoo.names():
+    if path.name in zoo.known():
         zoo.get_once(path.name, path)
 
 
 def _with_zoo(error: InputError) -> InputError:
     from workbench import zoo
 
-    return InputError(f"{error} In the zoo: {', '.join(zoo.names()) or 'none'}.")
+    return InputError(f"{error} In the zoo: {', '.join(zoo.known()) or 'none'}.")

@@ -9,14 +9,14 @@ import pytest
 
 from tests.cli.conftest import Call
 from workbench.files import read_json, write_json
-from workbench.zoo import read_card
+from workbench.zoo import RECIPES, read_card
 
 QUICK = ["--settings.n-fit", 64, "--settings.n-prompts", 8, "--settings.n-resamples", 10]
 
 
 def test_programs_are_told_every_model(call: Call, root: Path, shelved: Path):
     document = call("zoo", "list", "--json").document
-    assert document.keys() == {"schema", "models"}
+    assert document.keys() == {"schema", "models", "constructed"}
     assert document["schema"] == "mesascope/zoo/1"
     (model,) = document["models"]
     card = read_card("small")
@@ -24,6 +24,26 @@ def test_programs_are_told_every_model(call: Call, root: Path, shelved: Path):
     assert (model["name"], model["sha256"], model["bytes"]) == ("small", card.sha256, card.bytes)
     assert model["recipe"] == card.recipe
     assert model["measured"] == card.measured
+
+
+def test_programs_are_told_every_constructed_model_and_how_exact_it_is(call: Call, root: Path):
+    constructed = call("zoo", "list", "--json").document["constructed"]
+    assert [model["name"] for model in constructed] == list(RECIPES)
+    for model in constructed:
+        assert model["constructed"] is True
+        assert model["error_float64"] < 1e-10 or model["errs_by"] != "rounding"
+        assert model["command"] == f"mesascope zoo get {model['name']}"
+
+
+def test_a_constructed_model_is_built_where_a_run_is_wanted(call: Call, root: Path):
+    assert re.search(r"constructed-gd-5 +gd +5 +1 +5 .*e-1[5-9] ", call("zoo", "list").out)
+    assert call("zoo", "get", "constructed-gd-5", "--out", "mine", "--json").document["run"] == "mine"
+    record = call("agree", "constructed-gd-from-copies", "--json", *QUICK).document
+    assert (record["run"], record["checkpoint"]) == ("constructed-gd-from-copies", 0)
+    assert re.search(r"constructed-gd-from-copies .* yes *$", call("zoo", "list").out, re.MULTILINE)
+    refused = call("zoo", "add", "mine", "--name", "constructed-gd-5")
+    assert refused.status == 2
+    assert "is constructed. Choose another" in refused.err
 
 
 def test_people_are_told_which_models_are_among_their_runs(call: Call, root: Path, shelved: Path):

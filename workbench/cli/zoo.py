@@ -1,4 +1,4 @@
-"""``mesascope zoo``: the trained models that come with the package."""
+"""``mesascope zoo``: the models that come with the package, trained or constructed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,12 +76,15 @@ def run(arguments: Sequence[str]) -> int:
 def list_models(arguments: Sequence[str]) -> int:
     """Print every model with its task, size and what was measured."""
     given = parse(ListArguments, arguments, "zoo list", LIST.help)
-    from workbench.zoo import cards
+    from workbench.zoo import RECIPES, cards
+    from workbench.zoo.constructing import listed as listed_constructed
     from workbench.zoo.shelf import listed
 
     found = cards()
+    constructed = [listed_constructed(recipe) for recipe in RECIPES.values()]
     if given.json:
-        print_json({"schema": "mesascope/zoo/1", "models": [listed(card) for card in found]})
+        document = {"models": [listed(card) for card in found], "constructed": constructed}
+        print_json({"schema": "mesascope/zoo/1", **document})
         return 0
     rows = [
         [
@@ -99,7 +102,27 @@ def list_models(arguments: Sequence[str]) -> int:
     for card in found:
         told = "" if card.over_training is None else f"Over training: mesascope agree {card.name} --all-checkpoints"
         say(f"{card.name}: {card.data}. {card.notes} {told}".rstrip())
+    _tell_constructed(constructed, given.runs)
     return 0
+
+
+def _tell_constructed(models: Sequence[Mapping[str, Any]], runs: str) -> None:
+    """Print the models whose weights are written down, with what was just measured on them."""
+    rows = [
+        [
+            *(model["name"], model["algorithm"], str(model["n_layers"]), str(model["n_heads"]), str(model["d_model"])),
+            *(f"{model[name]:.0e}" for name in ("error_float64", "error_float32")),
+            _standing(model["name"], model["sha256"], runs),
+        ]
+        for model in models
+    ]
+    print_table(
+        "Constructed models, built when asked for, and how far any layer is from its algorithm, measured now",
+        ["name", "algorithm", "layers", "heads", "width", "float64", "float32", f"in {runs}"],
+        rows,
+    )
+    for model in models:
+        say(f"{model['name']}: {model['label']} ({model['source']}). {model['notes']} Off by {model['errs_by']}.")
 
 
 def _standing(name: str, sha256: str, runs: str) -> str:
@@ -132,9 +155,10 @@ def get_model(arguments: Sequence[str]) -> int:
     name, rest = _first(arguments, GET)
     given = parse(GetArguments, rest, "zoo get NAME", GET.help)
     from workbench.run_names import new_run_path
-    from workbench.zoo import get, read_card
+    from workbench.zoo import RECIPES, get, read_card
 
-    read_card(name)
+    if name not in RECIPES:
+        read_card(name)
     folder = get(name, new_run_path(given.out or name, given.runs))
     if given.json:
         print_json({"schema": "mesascope/zoo-get/1", "model": name, "run": folder.name, "path": str(folder.path)})

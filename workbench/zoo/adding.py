@@ -26,6 +26,7 @@ from workbench.training.building import build_model, load_weights
 from workbench.training.config import RunConfig, run_config_from_data
 from workbench.training.loss import least_squares_loss, loss_weights
 from workbench.zoo.card import SCHEMA, Card
+from workbench.zoo.recipes import RECIPES
 from workbench.zoo.shelf import (
     CARD,
     CONFIG,
@@ -71,6 +72,8 @@ def add(
     """
     shelf = place(shelf)
     check_name(name)
+    if name in RECIPES:
+        raise InputError(f"the zoo must have one model of a name; {name!r} is constructed. Choose another.")
     if os.path.lexists(shelf / name):
         raise InputError(f"the zoo must have one model of a name; {name!r} is in {shelf}. Choose another.")
     config = run_config_from_data(folder.config()).resolved()
