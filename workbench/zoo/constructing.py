@@ -1,49 +1,39 @@
-"""Constructed models: built when asked for, held against their algorithm, and made into runs."""
+"""Constructed models, built when asked for and made into runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
 from torch import Tensor
 
-from workbench import baselines
-from workbench.activations import query_streams
-from workbench.batch import RegressionBatch
 from workbench.configs import digest
-from workbench.models.constructions import CONSTRUCTIONS
+from workbench.models.constructions import CONSTRUCTIONS, TOKEN_CONSTRUCTIONS, Construction, TokenConstruction
 from workbench.models.transformer import Transformer
 from workbench.received import receive
 from workbench.registry import find
 from workbench.runs import RunFolder
-from workbench.tasks import TASKS, Task
+from workbench.tasks import TASKS, BigramBackcopy, Task, TokenTask
+from workbench.tasks.chains import law_of
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.zoo.recipes import Recipe
 
 KIND = "constructed"
-N_PROMPTS = 32
-
-
-@dataclass(frozen=True)
-class Exactness:
-    """How far a constructed model is from its algorithm: the largest difference at any layer, prompt and prefix.
-
-    Attributes:
-        float64: Over one plus the largest prediction.
-        float32: The same with weights and arithmetic in float32.
-    """
-
-    float64: float
-    float32: float
+_COUNTING = "counting"
 
 
 def build(recipe: Recipe) -> Transformer:
     """The model, in float64."""
-    task, settings = task_of(recipe), _settings(recipe)
-    shape = task.model_shape()
+    shape, settings = task_of(recipe).model_shape(), settings_of(recipe)
+    if recipe.construction in TOKEN_CONSTRUCTIONS:
+        return TOKEN_CONSTRUCTIONS[recipe.construction].build(shape["d_vocab"], shape["n_ctx"], **settings)
     return CONSTRUCTIONS[recipe.construction].build(shape["d_input"], shape["n_context"], recipe.n_layers, **settings)
+
+
+def construction_of(recipe: Recipe) -> Construction | TokenConstruction:
+    """The record of its construction."""
+    return find({**CONSTRUCTIONS, **TOKEN_CONSTRUCTIONS}, recipe.construction, "construction")
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -52,37 +42,15 @@ def task_of(recipe: Recipe) -> Task:
     return find(TASKS, own.pop("name"), "task")(**own)
 
 
-@torch.no_grad()
-def held(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "layer batch context"]:
-    """What the model's own read-out predicts from every layer, the embedding first, float64."""
-    return model.unembed(model.ln_final(query_streams(model, batch)))[..., 0].double()
-
-
-def reference(recipe: Recipe, batch: RegressionBatch) -> Float[Tensor, "layer batch context"]:
-    """What the algorithm predicts where each layer should hold it."""
-    construction, n_layers = CONSTRUCTIONS[recipe.construction], recipe.n_layers
-    assert construction.algorithm is not None
-    options = construction.options(n_layers, **_settings(recipe))
-    if not construction.iterative:
-        said = baselines.predict(construction.algorithm, batch.xs, batch.ys, **options)
-        return torch.cat([torch.zeros_like(said).expand(n_layers, -1, -1), said[None]])
-    steps = [construction.steps(layer) for layer in range(n_layers + 1)]
-    said = baselines.predict(construction.algorithm, batch.xs, batch.ys, steps=[s or 0 for s in steps], **options)
-    is_silent = torch.tensor([step is None for step in steps])
-    return said.masked_fill(is_silent[:, None, None], 0.0)
-
-
-def exactness(recipe: Recipe, n_prompts: int = N_PROMPTS) -> Exactness:
-    """The model beside its algorithm on fresh prompts of its law."""
-    batch = task_of(recipe).prompts(0, "exactness", 0, n_prompts)
-    assert isinstance(batch, RegressionBatch)
-    batch, model = batch.to(dtype=torch.float64), build(recipe)
-    expected = reference(recipe, batch)
-    off = [
-        (held(model.to(dtype), batch.to(dtype=dtype)) - expected).abs().max() / (1 + expected.abs().max())
-        for dtype in (torch.float64, torch.float32)
-    ]
-    return Exactness(*(difference.item() for difference in off))
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The construction's own settings: those of the recipe, matrices as tensors, and what the task decides."""
+    own = {name: _tensor(value) if _is_matrix(value) else value for name, value in recipe.settings.items()}
+    task = task_of(recipe)
+    if isinstance(task, TokenTask):
+        own["start"] = task.first_token()
+    if isinstance(task, BigramBackcopy):
+        own |= {"triggers": task.triggers(), "bigram": _rows(task)}
+    return own
 
 
 def get(recipe: Recipe, path: Path) -> RunFolder:
@@ -91,16 +59,15 @@ def get(recipe: Recipe, path: Path) -> RunFolder:
     Raises:
         InputError: If the folder exists or cannot be written.
     """
-    model = build(recipe)
+    model, construction = build(recipe), construction_of(recipe)
     config = RunConfig(task_of(recipe), model.config, TrainConfig(n_steps=1, precision="float64")).resolved()
-    construction = CONSTRUCTIONS[recipe.construction]
     origin = {
         "kind": KIND,
         "name": recipe.name,
         "sha256": checksum(recipe),
         "notes": recipe.notes,
         "construction": construction.name,
-        "algorithm": construction.algorithm,
+        "algorithm": algorithm_of(construction),
         "settings": dict(recipe.settings),
         "source": construction.source,
     }
@@ -113,15 +80,22 @@ def checksum(recipe: Recipe) -> str:
     return digest(dict(zip(("construction", "n_layers", "task", "settings"), parts, strict=True)))
 
 
+def algorithm_of(construction: Construction | TokenConstruction) -> str | None:
+    """The reference algorithm's name; what is said on tokens is found by counting."""
+    return construction.algorithm if isinstance(construction, Construction) else _COUNTING
+
+
 def listed(recipe: Recipe) -> Mapping[str, Any]:
-    """What programs are told of a constructed model."""
-    construction, model, off = CONSTRUCTIONS[recipe.construction], build(recipe), exactness(recipe)
+    """What programs are told of a constructed model; how exact it is is measured."""
+    from workbench.zoo.exactness import exactness
+
+    construction, model, off = construction_of(recipe), build(recipe), exactness(recipe)
     return {
         "name": recipe.name,
         "constructed": True,
         "construction": construction.name,
         "label": construction.label,
-        "algorithm": construction.algorithm,
+        "algorithm": algorithm_of(construction),
         "source": construction.source,
         "task": dict(recipe.task),
         "settings": dict(recipe.settings),
@@ -131,19 +105,22 @@ def listed(recipe: Recipe) -> Mapping[str, Any]:
         "n_params": sum(parameter.numel() for parameter in model.parameters()),
         "error_float64": off.float64,
         "error_float32": off.float32,
-        "errs_by": construction.error or "rounding",
+        "errs_by": (isinstance(construction, Construction) and construction.error) or "rounding",
         "notes": recipe.notes,
         "sha256": checksum(recipe),
         "command": f"mesascope zoo get {recipe.name}",
     }
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """The construction's own settings; matrices as tensors."""
-    return {
-        name: torch.tensor(value, dtype=torch.float64) if _is_matrix(value) else value
-        for name, value in recipe.settings.items()
-    }
+def _rows(task: BigramBackcopy) -> Tensor:
+    """What follows each token where nothing is copied: behind the start token the unigram law without triggers."""
+    law = law_of(task.counts, torch.device("cpu"))
+    first = law.unigram.masked_fill(law.triggers(task.n_triggers), 0.0)
+    return F.pad(torch.cat([law.bigram, first[None] / first.sum()]), (0, 1))
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def _is_matrix(value: Any) -> bool:

@@ -99,4 +99,20 @@ RECIPES = by_name(
         {"step_size": 0.5},
         "A causal model of x and y tokens in turn: a previous-token head, then one step.",
     ),
+    Recipe(
+        "constructed-induction",
+        "induction",
+        2,
+        {},
+        "Head 0.0 attends to the previous token, head 1.0 is an induction head that else rests on the start token.",
+        {"name": "repeated_tokens"},
+    ),
+    Recipe(
+        "constructed-bigram-backcopy",
+        "bigram_backcopy",
+        1,
+        {},
+        "Head 0.0 is dormant on the start token, whose value is zero, and copies the token before a trigger.",
+        {"name": "bigram_backcopy", "n_positions": 64},
+    ),
 )
