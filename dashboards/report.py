@@ -184,7 +184,7 @@ def _measures(kept: _Kept, panels: Sequence[_Panel], more: Sequence[_Panel]) -> 
         for region in apart(kept.measures["regions"])
     ]
     places = "".join(_place(panel) for panel in panels)
-    beside = f'<div class="pair">{"".join(_place(panel) for panel in more)}</div>'
+    beside = "".join(_place(panel) for panel in more)
     numbers = f"{''.join(tables)}<p class='dim'>{MEASURE_NOTE}</p>{_table(linearity_table(kept.measures))}"
     return f"<h2>Measures</h2>{places}{beside}{numbers}"
 

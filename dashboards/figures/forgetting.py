@@ -54,7 +54,7 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         cols=2,
         horizontal_spacing=0.06,
         shared_yaxes=True,
-        subplot_titles=("Layers and output", f"Anchors, algorithms at the last layer's steps{beneath}"),
+        subplot_titles=("Layers and output", "Anchors, algorithms at the last layer's steps"),
     )
     layers = [row for row in found["rows"] if row != OUTPUT]
     gaps = list(range(found["n"]))
@@ -74,6 +74,7 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         ticktext=[*map(str, range(0, found["n"], 1 + (found["n"] - 1) // 8)), "new x"],
         range=[-0.4, found["n"] + 0.5],
     )
+    figure.update_xaxes(title={"text": f"Examples given since (0: newest){beneath}"}, row=1, col=2)
     figure.update_yaxes(type="log", range=[low, high], exponentformat="power", dtick=1)
     figure.update_yaxes(title={"text": "Squared error / d, log"}, row=1, col=1)
     figure.update_annotations(font={"size": 13})
@@ -81,7 +82,7 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         template=template(scheme),
         title={"text": f"Forgetting: each of {found['n']} examples asked again"},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 12}},
-        margin={"t": 100},
+        margin={"t": 84},
     )
     return figure
 
