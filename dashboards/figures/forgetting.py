@@ -48,7 +48,7 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
     ]
     low, high = _shown(found)
     below = [_tell(each) for each, curve in shown if all(v is None or v < 10.0**low for v in curve["error"])]
-    beneath = f"<br>below the axis: {', '.join(below)}" if below else ""
+    beneath = f"<br><sup>below the axis: {'; '.join(below)}</sup>" if below else ""
     figure = make_subplots(
         rows=1,
         cols=2,
@@ -74,13 +74,12 @@ def forgetting_figure(found: Mapping[str, Any], scheme: Scheme = "light") -> go.
         ticktext=[*map(str, range(0, found["n"], 1 + (found["n"] - 1) // 8)), "new x"],
         range=[-0.4, found["n"] + 0.5],
     )
-    figure.update_xaxes(title={"text": f"Examples given since (0: newest){beneath}"}, row=1, col=2)
     figure.update_yaxes(type="log", range=[low, high], exponentformat="power", dtick=1)
     figure.update_yaxes(title={"text": "Squared error / d, log"}, row=1, col=1)
     figure.update_annotations(font={"size": 13})
     figure.update_layout(
         template=template(scheme),
-        title={"text": f"Forgetting: each of {found['n']} examples asked again"},
+        title={"text": f"Forgetting: each of {found['n']} examples asked again{beneath}"},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "font": {"size": 12}},
         margin={"t": 84},
     )

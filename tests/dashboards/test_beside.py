@@ -110,11 +110,11 @@ def test_forgetting_shows_layers_output_and_algorithms_of_the_last_layer():
         )
     ]
     assert figure.data[0].x[-1] == 2  # what is said of a new x stands apart
-    assert "below the axis" not in figure.layout.xaxis2.title.text
+    assert "below the axis" not in figure.layout.title.text
     exact = {"error": [1e-30, 1e-31], "low": [0.0, 0.0], "high": [1e-29, 1e-29], "fresh": 0.3}
     found = forgetting_record()
     found["of_algorithms"] = [found["of_algorithms"][0], exact, *found["of_algorithms"][2:]]
-    assert forgetting_figure(found).layout.xaxis2.title.text.endswith("<br>below the axis: Least squares")
+    assert forgetting_figure(found).layout.title.text.endswith("<br><sup>below the axis: Least squares</sup>")
 
 
 def test_best_steps_over_training_are_hollow_on_anchors_and_zero_shows_on_log_axes():
