@@ -3,9 +3,12 @@
 from workbench.registry import by_name
 from workbench.tasks.anisotropic_regression import AnisotropicRegression
 from workbench.tasks.bigram_backcopy import BigramBackcopy
+from workbench.tasks.domain_backcopy import DomainBackcopy
 from workbench.tasks.facts import LabelFacts, Reference
+from workbench.tasks.in_context_bigram import InContextBigram
 from workbench.tasks.linear_dynamics import LinearDynamics
 from workbench.tasks.linear_regression import LinearRegression
+from workbench.tasks.markov_chains import MarkovChains
 from workbench.tasks.multi_task_regression import MultiTaskRegression
 from workbench.tasks.nonlinear_regression import NonlinearRegression
 from workbench.tasks.random_covariance_regression import RandomCovarianceRegression
@@ -24,6 +27,9 @@ TASKS = by_name(
     MultiTaskRegression,
     LinearDynamics,
     BigramBackcopy,
+    DomainBackcopy,
+    InContextBigram,
+    MarkovChains,
     RepeatedTokens,
 )
 
@@ -31,6 +37,9 @@ __all__ = [
     "TASKS",
     "AnisotropicRegression",
     "BigramBackcopy",
+    "DomainBackcopy",
+    "InContextBigram",
+    "MarkovChains",
     "LabelFacts",
     "LinearDynamics",
     "LinearRegression",
