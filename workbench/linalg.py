@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -50,10 +51,11 @@ def eigh(
     """
     flat, lead = pack([matrices], "* row col")
     values, vectors = flat.new_empty(flat.shape[:-1]), torch.empty_like(flat)
-
-    def piece(start: int, stop: int) -> None:
-        values[start:stop], vectors[start:stop] = torch.linalg.eigh(flat[start:stop])
-
-    in_pieces(piece, len(flat), _MATRICES_PER_PIECE if flat.device.type == "cpu" else max(len(flat), 1))
+    work = partial(_eigh_piece, flat, values, vectors)
+    in_pieces(work, len(flat), _MATRICES_PER_PIECE if flat.device.type == "cpu" else max(len(flat), 1))
     (values,), (vectors,) = unpack(values, lead, "* eigen"), unpack(vectors, lead, "* row eigen")
     return values, vectors
+
+
+def _eigh_piece(matrices: Tensor, values: Tensor, vectors: Tensor, start: int, stop: int) -> None:
+    values[start:stop], vectors[start:stop] = torch.linalg.eigh(matrices[start:stop])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -111,14 +112,23 @@ def _turned(
     least: tuple[float, ...] = (0.0,),
 ) -> Iterator[Path]:
     """Paths of steps of an algorithm for a few settings of its convention's numbers, which may be turned further."""
-
-    def made(setting: tuple[float, ...], steps: Sequence[float]) -> tuple[str, Known]:
-        known = _bounded(_run(algorithm, prefixes, steps, **options(*setting)), prefixes)
-        return convention.format(*setting), known[..., scored]
-
+    made = partial(_made, algorithm, prefixes, scored, convention, options)
     for setting in knobs:
         told, known = made(setting, values)
         yield Path(algorithm, told, "steps", tuple(values), known, True, knobs=setting, least=least, remade=made)
+
+
+def _made(
+    algorithm: str,
+    prefixes: Prefixes,
+    scored: slice,
+    convention: str,
+    options: Callable[..., dict[str, Any]],
+    setting: tuple[float, ...],
+    steps: Sequence[float],
+) -> tuple[str, Known]:
+    known = _bounded(_run(algorithm, prefixes, steps, **options(*setting)), prefixes)
+    return convention.format(*setting), known[..., scored]
 
 
 def _gd(prefixes: Prefixes, scored: slice) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """GD++: gradient descent whose layers also shrink the inputs along their large directions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Literal
 
 import torch
@@ -50,21 +51,19 @@ def gain(
     values, n = prefixes.eigenvalues, int(steps.max())
     etas = None if schedule is None else listed(prefixes, "schedule", schedule, n, gradient)
     shrinks = None if gammas is None else listed(prefixes, "gammas", gammas, n, gradient)
-    left = torch.ones_like(values)  # lambda_l / lambda_0
+    rates = _rates(values, relative_step_size if etas is None else etas, relative_gamma if shrinks is None else shrinks)
+    return iterated(lambda k, f, _: f + next(rates) * (1 - values * f) if k < n else f, values, steps)
 
-    def advance(k: int, f: Tensor, _: Tensor) -> Tensor:
-        nonlocal left
-        if k >= n:
-            return f
+
+def _rates(values: Tensor, etas: float | Sequence[Tensor], gammas: float | Sequence[Tensor]) -> Iterator[Tensor]:
+    """Eta lambda_l / lambda_0 of one step after the other; single sizes are relative to the largest lambda_l."""
+    left = torch.ones_like(values)  # lambda_l / lambda_0
+    for k in count():
         now = left * values
         unit = torch.where(now.amax(-1) > 0, 1 / now.amax(-1), 0.0)
-        eta = (relative_step_size * unit if etas is None else etas[k])[..., None]
-        gamma = (relative_gamma * unit if shrinks is None else shrinks[k])[..., None]
-        learnt = f + eta * left * (1 - values * f)
+        eta, gamma = ((each * unit if isinstance(each, float | int) else each[k])[..., None] for each in (etas, gammas))
+        yield eta * left
         left = left * (1 - gamma * now) ** 2
-        return learnt
-
-    return iterated(advance, values, steps)
 
 
 GD_PLUS_PLUS = Baseline(

@@ -1,5 +1,6 @@
 """Running reference algorithms: predictions and influences of many prompts, a few prompts at a time."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,19 +62,17 @@ def _joined(prefixes: Prefixes, steps: Steps, n_asked: int, one: Any) -> Tensor:
     n_batch, n_context, d = prefixes.xs.shape
     per_prompt = n_context * (d + n_asked) * ((1 if steps is None else len(steps)) + d)
     size = max(1, _ELEMENTS // per_prompt) if prefixes.xs.device.type == "cpu" else n_batch
-    found: list[Tensor | None] = [None]
+    first = one(prefixes.part(0, min(size, n_batch)), slice(0, size))
+    found = first.new_empty(len(first), n_batch, *first.shape[2:])
+    found[:, :size] = first
+    in_pieces(partial(_fill, found, prefixes, one, size), max(n_batch - size, 0), size)
+    return found
 
-    def piece(start: int, stop: int) -> None:
-        part = one(prefixes.part(start, stop), slice(start, stop))
-        if found[0] is None:
-            found[0] = part.new_empty(len(part), n_batch, *part.shape[2:])
-        found[0][:, start:stop] = part
 
-    if n_batch:
-        piece(0, min(size, n_batch))
-    in_pieces(lambda start, stop: piece(size + start, size + stop), max(n_batch - size, 0), size)
-    assert found[0] is not None
-    return found[0]
+def _fill(found: Tensor, prefixes: Prefixes, one: Any, first: int, start: int, stop: int) -> None:
+    """The prompts from ``first + start`` to ``first + stop - 1``."""
+    rows = slice(first + start, first + stop)
+    found[:, rows] = one(prefixes.part(rows.start, rows.stop), rows)
 
 
 def _of_gain(baseline: Baseline, prefixes: Prefixes, steps: Steps, options: dict[str, Any]) -> Influence:
