@@ -4,14 +4,25 @@ import pytest
 
 from dashboards.app import create_app, serve
 from dashboards.guards import LOOPBACK, local_names
+from dashboards.store import RunStore
+from tests.dashboards.made import make_run
 from workbench.errors import InputError
 
 ROUTES = ["/", "/agreement", "/health", "/_dash-layout", "/assets/style.css"]
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """One app for all: what it may answer depends on the request alone."""
+    runs = tmp_path_factory.mktemp("runs")
+    make_run(runs, "plain", steps=(0, 4))
+    return create_app(RunStore(runs))
+
+
 @pytest.fixture
-def client(store):
-    return create_app(store).server.test_client()
+def client(app):
+    """A browser that has not been here before."""
+    return app.server.test_client()
 
 
 def _status(client, path, **options) -> int:
