@@ -32,9 +32,14 @@ def trained():
     return model.eval(), untrained.eval(), config.task
 
 
-def test_the_study_reports_the_models_own_error_and_the_references(trained):
+@pytest.fixture(scope="module")
+def found(trained):
     model, untrained, task = trained
-    found = study(model, untrained, task, SMALL)
+    return study(model, untrained, task, SMALL)
+
+
+def test_the_study_reports_the_models_own_error_and_the_references(trained, found):
+    model, _, task = trained
     batch = task.prompts(SMALL.seed, "agreement", 0, SMALL.n_prompts)
     own = ((model.predict(batch) - batch.ys) ** 2).mean(0) / task.d_input
     torch.testing.assert_close(torch.tensor(found.model_error), own, rtol=1e-5, atol=1e-6)
@@ -53,9 +58,8 @@ def test_the_last_layer_through_the_final_norm_is_read_at_least_as_well_as_the_m
     assert found.final_norm.layers[-1].error < found.final_norm.layers[0].error
 
 
-def test_training_shows_against_the_untrained_control(trained):
-    model, untrained, task = trained
-    found = study(model, untrained, task, SMALL)
+def test_training_shows_against_the_untrained_control(trained, found):
+    _, untrained, task = trained
     nothing = study(untrained, untrained, task, SMALL)
     assert found.raw.layers[-1].error < 0.9 * nothing.raw.layers[-1].error
     assert nothing.raw.verdict.abstained
@@ -64,11 +68,11 @@ def test_training_shows_against_the_untrained_control(trained):
             assert family.untrained == pytest.approx(family.best_sim_e)
 
 
-def test_the_same_settings_give_the_same_study_and_another_seed_gives_another(trained):
+def test_the_same_settings_give_the_same_study_and_another_seed_gives_another(trained, found):
     model, untrained, task = trained
-    one, same = (study(model, untrained, task, SMALL) for _ in range(2))
-    assert canonical_json(no_nan(to_data(one))) == canonical_json(no_nan(to_data(same)))
-    assert study(model, untrained, task, replace(SMALL, seed=1)).model_error != one.model_error
+    same = study(model, untrained, task, SMALL)
+    assert canonical_json(no_nan(to_data(found))) == canonical_json(no_nan(to_data(same)))
+    assert study(model, untrained, task, replace(SMALL, seed=1)).model_error != found.model_error
 
 
 def test_read_outs_do_not_see_the_scored_prompts(trained):
