@@ -53,13 +53,13 @@ class TokenBatch:
     """Prompts of tokens, each position with the token to predict there.
 
     Attributes:
-        tokens: Input token ids.
+        tokens: Input token ids, or vectors that stand for them.
         targets: Token id to be predicted at each position.
         loss_mask: True where the prediction is scored.
         latents: What the generator knew, each with a leading batch axis.
     """
 
-    tokens: Int[Tensor, "batch pos"]
+    tokens: Int[Tensor, "batch pos"] | Float[Tensor, "batch pos d_token"]
     targets: Int[Tensor, "batch pos"]
     loss_mask: Bool[Tensor, "batch pos"]
     latents: Mapping[str, Tensor] = field(default_factory=dict)
@@ -76,9 +76,9 @@ class TokenBatch:
         return TokenBatch(self.tokens[rows], self.targets[rows], self.loss_mask[rows], kept)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "TokenBatch":
-        """The same batch elsewhere; ``dtype`` touches floating-point latents only."""
+        """The same batch elsewhere; ``dtype`` touches floating-point tensors only."""
         moved = {name: _move(value, device, dtype) for name, value in self.latents.items()}
-        tokens, targets = self.tokens.to(device), self.targets.to(device)
+        tokens, targets = _move(self.tokens, device, dtype), self.targets.to(device)
         return TokenBatch(tokens, targets, self.loss_mask.to(device), moved)
 
 

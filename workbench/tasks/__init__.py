@@ -5,6 +5,7 @@ from workbench.tasks.anisotropic_regression import AnisotropicRegression
 from workbench.tasks.bigram_backcopy import BigramBackcopy
 from workbench.tasks.domain_backcopy import DomainBackcopy
 from workbench.tasks.facts import LabelFacts, Reference
+from workbench.tasks.icl_classification import ICLClassification
 from workbench.tasks.in_context_bigram import InContextBigram
 from workbench.tasks.linear_dynamics import LinearDynamics
 from workbench.tasks.linear_regression import LinearRegression
@@ -30,6 +31,7 @@ TASKS = by_name(
     DomainBackcopy,
     InContextBigram,
     MarkovChains,
+    ICLClassification,
     RepeatedTokens,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "AnisotropicRegression",
     "BigramBackcopy",
     "DomainBackcopy",
+    "ICLClassification",
     "InContextBigram",
     "MarkovChains",
     "LabelFacts",
