@@ -23,7 +23,9 @@ def prompts(n_batch: int, n_context: int = N_CONTEXT, d_input: int = D_INPUT) ->
 
 
 def reader(model) -> LayerReader:
-    return LayerReader(model, ReadOuts(random(3, 9, seed=8), torch.zeros(3, dtype=torch.float64)))
+    return LayerReader(
+        model, ReadOuts(random(3, model.config.d_model + 1, seed=8), torch.zeros(3, dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("switches", ONE_NUMBER, ids=name_of)

@@ -13,7 +13,7 @@ from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.models import Transformer, TransformerConfig
 from workbench.models.layers import initialise
-from workbench.tasks import LinearRegression
+from workbench.tasks import LinearDynamics, LinearRegression
 
 
 def model_for(task: LinearRegression, **switches) -> Transformer:
@@ -283,6 +283,12 @@ def test_encoding_is_what_each_layout_says():
         "interleaved_shared": [[1, 2], [5, 0], [3, 4], [6, 0]],
         "pairs": [[1, 2, 0], [1, 2, 5], [3, 4, 0], [3, 4, 6]],
     }
+    follows = RegressionBatch(xs, torch.tensor([[[3.0, 4.0], [5.0, 6.0]]]))
+    for layout, rows in {
+        "states": [[1, 2], [3, 4]],
+        "augmented_states": [[1, 2, 0, 0, 0, 0], [3, 4, 1, 2, 0, 0]],
+    }.items():
+        assert model_for(LinearDynamics(d_input=2, n_context=2), layout=layout).encode(follows)[0].tolist() == rows
     for layout, rows in expected.items():
         assert model_for(task, layout=layout).encode(batch)[0].tolist() == rows
     last_only = model_for(task, layout="pairs", causal=False).encode(batch)

@@ -11,9 +11,10 @@ from transformer_lens.hook_points import HookPoint
 
 from workbench.models import fused_cpu
 from workbench.models.config import TransformerConfig
-from workbench.models.kinds import ATTENTIONS, POSITIONS, SINKS
-from workbench.models.maps import Map, linear
+from workbench.models.kinds import ATTENTIONS, LAYOUTS, POSITIONS, PRODUCTS, SINKS
+from workbench.models.maps import FixedMap, Map, linear
 from workbench.models.places import Places
+from workbench.models.products import MergedMaps, written_as_it_is
 from workbench.models.sink import Sink
 from workbench.models.watching import watched
 
@@ -40,12 +41,18 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         has_sink = SINKS[config.sink].is_there
         # A fully hidden row is NaN in scaled_dot_product_attention; our own softmax makes it zero.
-        self.may_fuse = self.kind.fused and config.query_in_keys and not has_sink
+        sees_itself = config.query_in_keys and not LAYOUTS[config.layout].first_hidden
+        self.may_fuse = self.kind.fused and sees_itself and not has_sink
         self.may_stay_packed = self.may_fuse and self.rotate is None
         self.sums_to_one = self.kind.sums_to_one and not has_sink
         self.exact = self.is_split = False
-        self.qkv = linear(config.d_model, 3 * width, bias=config.bias)
-        self.out = linear(width, config.d_model, bias=config.bias)
+        self.qkv: Map | MergedMaps
+        self.out: Map | FixedMap
+        if PRODUCTS[config.products].separate:
+            self.qkv = linear(config.d_model, 3 * width, bias=config.bias)
+            self.out = linear(width, config.d_model, bias=config.bias)
+        else:
+            self.qkv, self.out = MergedMaps(config), written_as_it_is(config)
         self.gate = linear(config.d_model, config.n_heads, bias=config.bias) if config.attention_gate else None
         self.strength = linear(config.d_model, config.n_heads, bias=config.bias) if self.kind.writes else None
         self.sink = Sink(config) if has_sink else None
@@ -168,7 +175,7 @@ class Attention(nn.Module):
 
     @property
     def W_Q(self) -> Float[Tensor, "head d_model d_head"]:
-        """Query weights, a view of the parameter."""
+        """Query weights, a view of the parameter where there are separate maps."""
         return self._input_weights()[0]
 
     @property
@@ -211,6 +218,8 @@ class Attention(nn.Module):
         table: dict[str, Tensor] = {
             name: getattr(self, name) for name in ("W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O")
         }
+        if isinstance(self.qkv, MergedMaps):
+            table |= dict(self.qkv.named_parameters())
         for name, own in (("gate", self.gate), ("strength", self.strength)):
             if own is not None:
                 table |= {f"W_{name}": own.weight.T, f"b_{name}": own.bias_or_zero}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
 from workbench.errors import InputError, must, refuse_faults
-from workbench.models.kinds import ATTENTIONS, POSITIONS, SWITCHES
+from workbench.models.kinds import ATTENTIONS, LAYOUTS, POSITIONS, PRODUCTS, SWITCHES
 from workbench.registry import unknown
 
 
@@ -21,11 +21,19 @@ class TransformerConfig:
     n_heads: int = 8
     """Attention heads per block."""
     d_head: int | None = None
-    """Width of a head; d_model / n_heads if not given."""
+    """Width of a head; d_model / n_heads if not given, d_model unless products are separate."""
     d_mlp: int | None = None
     """Hidden units of the MLP; 4 d_model if not given."""
     attention: str = "softmax"
     """From scores to pattern: softmax, softmax_plus_one, clipped_softmax, sigmoid, linear, relu, delta."""
+    first_attention: str | None = None
+    """Attention of the first block, if it is another than that of the rest."""
+    products: str = "separate"
+    """What is learned of attention: separate (W_Q, W_K, W_V, W_O), merged (KQ and OV), block_diagonal, labels_only.
+    All but the first have no biases in attention."""
+    projections: bool = True
+    """Whether learned maps read tokens in and predictions out. If not, the stream is the token, d_model its width, and
+    the prediction minus the label's coordinates at the end."""
     attention_gate: bool = False
     """Whether each head's output is multiplied by a sigmoid of the token that it writes to (Bondarenko et al. 2023,
     arXiv:2306.12929)."""
@@ -43,6 +51,8 @@ class TransformerConfig:
     """Normalisation before each sublayer and before the output: none, layer_norm, rms_norm."""
     mlp: str = "gelu"
     """Nonlinearity of the MLP: none (no MLP), gelu, gelu_tanh, relu, silu, swiglu (gated)."""
+    mlp_first: bool = False
+    """Whether the MLP of a block comes before its attention."""
     bias: bool = True
     """Whether linear maps and LayerNorm have biases."""
     tied_layers: bool = False
@@ -50,7 +60,8 @@ class TransformerConfig:
     input_injection: bool = False
     """Whether every block but the first reads the embedded prompt beside the stream."""
     layout: str = "interleaved"
-    """From (x, y) examples to tokens: interleaved, interleaved_shared, pairs."""
+    """From (x, y) examples to tokens: interleaved, interleaved_shared, pairs; for sequences also states,
+    augmented_states."""
     input: Literal["continuous", "tokens"] = "continuous"
     """Whether the model reads vectors through a linear map or token ids through a table. The task decides."""
     output: str = "scalar"
@@ -75,6 +86,8 @@ class TransformerConfig:
             for field, known in SWITCHES.items()
             if getattr(self, field) not in known
         ]
+        if self.first_attention is not None and self.first_attention not in ATTENTIONS:
+            unknown_values.append(unknown("first_attention", self.first_attention, ATTENTIONS))
         refuse_faults([*unknown_values, *self._size_faults(), *([] if unknown_values else self._combination_faults())])
 
     def _size_faults(self) -> Iterator[str]:
@@ -87,15 +100,54 @@ class TransformerConfig:
         for name in ("attention_scale", "init_std"):
             value = getattr(self, name)
             yield must(name, "be greater than 0", value, value is None or is_finite(value, above=0))
-        if self.d_head is None and is_count(self.n_heads):
+        is_separate = self.products not in PRODUCTS or PRODUCTS[self.products].separate
+        if not is_separate:
+            rule, width = f"be d_model {self.d_model} with products {self.products!r}", self.d_head
+            yield must("d_head", rule, width, width in (None, self.d_model), "leave it out")
+        if is_separate and self.d_head is None and is_count(self.n_heads):
             fits = self.d_model % self.n_heads == 0
             yield must("n_heads", f"divide d_model {self.d_model}", self.n_heads, fits, "or give d_head")
-        if self.positions == "rotary" and is_count(self.n_heads):
+        if self.positions == "rotary" and is_count(self.n_heads) and self.products in PRODUCTS:
             yield must("d_head", "be even with rotary positions", self.d_head, self.head_width % 2 == 0)
 
     def _combination_faults(self) -> Iterator[str]:
-        kind, positions = ATTENTIONS[self.attention], POSITIONS[self.positions]
-        with_kind = f"with attention {self.attention!r}"
+        for name in {self.attention: None, self.first_attention or self.attention: None}:
+            yield from self._attention_faults(name)
+        yield from self._projection_faults()
+        layout = LAYOUTS[self.layout]
+        if self.first_attention is not None:
+            same = not self.tied_layers or self.first_attention == self.attention
+            yield must("first_attention", "be that of all with tied_layers", self.first_attention, same)
+        if self.mlp_first:
+            yield must("mlp", "be given with mlp_first", self.mlp, self.mlp != "none")
+        if layout.sequence:
+            in_layout = f"in layout {self.layout!r}, which predicts the next input"
+            yield must("causal", f"be true {in_layout}", self.causal, self.causal)
+            is_vector = self.output == "vector" or self.d_input is None  # the task will say
+            yield must("output", f"be 'vector' {in_layout}", self.output, is_vector)
+        yield from self._prompt_faults()
+
+    def _projection_faults(self) -> Iterator[str]:
+        layout, products = LAYOUTS[self.layout], PRODUCTS[self.products]
+        if products.reads_inputs:
+            rule = f"be false with products {self.products!r}, which tell inputs from labels"
+            yield must("projections", rule, self.projections, not self.projections)
+        if self.projections:
+            return
+        says_label = self.output in ("scalar", "vector")
+        yield must("output", "be 'scalar' or 'vector' without projections", self.output, says_label)
+        yield must("input", "be 'continuous' without projections", self.input, self.input == "continuous")
+        rule = "give labels coordinates of their own without projections"
+        yield must("layout", rule, self.layout, layout.label_apart, "such as pairs")
+        if self.d_input is not None and POSITIONS[self.positions].one_hot is False:
+            width = layout.width(self.d_input, self.d_output or 1)
+            yield must(
+                "d_model", f"be {width}, the width of a token, without projections", self.d_model, self.d_model == width
+            )
+
+    def _attention_faults(self, name: str) -> Iterator[str]:
+        kind, positions = ATTENTIONS[name], POSITIONS[self.positions]
+        with_kind = f"with attention {name!r}"
         if kind.writes is not None:
             yield must("causal", f"be true {with_kind}, which writes in order", self.causal, self.causal)
             yield must("sink", f"be 'none' {with_kind}", self.sink, self.sink == "none")
@@ -104,6 +156,9 @@ class TransformerConfig:
         elif not kind.keys_compete:
             rule = f"be 'none' or 'key_value' {with_kind}, whose keys take no weight from each other"
             yield must("sink", rule, self.sink, self.sink != "logit")
+
+    def _prompt_faults(self) -> Iterator[str]:
+        positions = POSITIONS[self.positions]
         if self.input_injection:
             yield must("n_layers", "be at least 2 with input_injection", self.n_layers, self.n_layers > 1)
         if positions.one_hot:
@@ -121,6 +176,8 @@ class TransformerConfig:
     @property
     def head_width(self) -> int:
         """``d_head``, given or derived."""
+        if not PRODUCTS[self.products].separate:
+            return self.d_model
         return self.d_head or self.d_model // self.n_heads
 
     @property

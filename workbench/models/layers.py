@@ -108,6 +108,7 @@ class Block(nn.Module):
             self.ln2, self.mlp = build_norm(config), MLP(config)
             self.hook_resid_mid, self.hook_mlp_out = HookPoint(), HookPoint()
 
+        self.mlp_first = config.mlp_first
         self.is_injected = injected
         if injected:
             self.hook_injected = HookPoint()
@@ -116,13 +117,17 @@ class Block(nn.Module):
         """The stream after the block, from the one before it and, for injection, the one before the first block."""
         injected = self.hook_injected(embedded) if self.is_injected else None
         stream = self.hook_resid_pre(stream)
+        if self.mlp_first:
+            stream = self.hook_resid_mid(self._through_mlp(stream, injected))
         read = _sum(stream, injected)
         read = self.ln1(self.attn.copies(read) if self.attn.is_split else read)
         stream = stream + self.hook_attn_out(self.attn(read, places))
-        if self.has_mlp:
-            stream = self.hook_resid_mid(stream)
-            stream = stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))
+        if self.has_mlp and not self.mlp_first:
+            stream = self._through_mlp(self.hook_resid_mid(stream), injected)
         return self.hook_resid_post(stream)
+
+    def _through_mlp(self, stream: Stream, injected: Stream | None) -> Stream:
+        return stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))
 
 
 def _sum(stream: Stream, injected: Stream | None) -> Stream:

@@ -14,7 +14,7 @@ from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import MLPS, NORMS, POSITIONS
 from workbench.models.layers import Block
-from workbench.models.maps import Map
+from workbench.models.maps import FixedMap, Map
 from workbench.registry import unknown
 
 _SPLIT_HOOKS = ("attn.hook_q_input", "attn.hook_k_input", "attn.hook_v_input")
@@ -27,7 +27,7 @@ class LensModel(HookedRootModule):
     n_ctx: int
     embed: nn.Module
     blocks: nn.ModuleList
-    unembed: Map
+    unembed: Map | FixedMap
 
     @property
     def layers(self) -> list[Block]:
@@ -210,7 +210,8 @@ class LensModel(HookedRootModule):
             total = total + block.attn.b_O
             if include_mlp_biases and block.has_mlp:
                 total = total + block.mlp.b_out
-        return total + self.layers[layer].attn.b_O if mlp_input else total
+        attends_before = mlp_input and not self.config.mlp_first
+        return total + self.layers[layer].attn.b_O if attends_before else total
 
     def tokens_to_residual_directions(self, tokens: Any) -> Tensor:
         """The read-out direction of each output index: ``W_U[:, tokens]`` with ``d_model`` last."""

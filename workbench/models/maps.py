@@ -31,6 +31,31 @@ class Map(nn.Linear):
         return self.bias if self.bias is not None else self.weight.new_zeros(self.out_features)
 
 
+class FixedMap(nn.Module):
+    """A linear map that is not learned.
+
+    Attributes:
+        weight: Its matrix.
+        bias: None.
+    """
+
+    weight: Float[Tensor, "d_out d_in"]
+
+    def __init__(self, weight: Float[Tensor, "d_out d_in"]) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.out_features, self.bias = weight.shape[0], None
+
+    def forward(self, input: Float[Tensor, "*lead d_in"]) -> Float[Tensor, "*lead d_out"]:
+        """The image, of the weight's type."""
+        return F.linear(input.to(self.weight.dtype), self.weight)
+
+    @property
+    def bias_or_zero(self) -> Float[Tensor, " d_out"]:
+        """Zeros."""
+        return self.weight.new_zeros(self.out_features)
+
+
 def linear(d_in: int, d_out: int, *, bias: bool = True) -> Map:
     """An uninitialised map."""
     return Map(d_in, d_out, bias=bias)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds.layouts import LAYOUTS, Layout
 from workbench.models.places import Arrangement
@@ -15,8 +16,9 @@ from workbench.models.places import Arrangement
 class PromptPlan:
     """Everything about a sequence that does not depend on its data.
 
-    A causal sequence holds question and answer of every example and is read at every question. One without the
-    causal mask holds the earlier examples and one question, the last, and is read there alone.
+    A causal prompt holds question and answer of every example and is read at every question. One without the
+    causal mask holds the earlier examples and one question, the last, and is read there alone. A sequence, whose
+    labels are the next inputs, is read everywhere.
     """
 
     layout: Layout
@@ -28,7 +30,7 @@ class PromptPlan:
     ) -> Float[Tensor, "batch pos d_token"]:
         """The sequence of vectors for these examples; the last y never enters a sequence without causal mask."""
         tokens = self.layout.encode(xs, ys if ys.ndim == 3 else ys[..., None])
-        if self.causal:
+        if self.causal:  # a sequence always is
             return tokens
         if self.layout.paired:
             return torch.cat([tokens[:, 1:-1:2], tokens[:, -2:-1]], 1)
@@ -36,6 +38,8 @@ class PromptPlan:
 
     def n_positions(self, n_context: int) -> int:
         """Length of the sequence for ``n_context`` examples."""
+        if self.layout.sequence:
+            return n_context
         if self.causal:
             return 2 * n_context
         return n_context if self.layout.paired else 2 * n_context - 1
@@ -56,6 +60,8 @@ class PromptPlan:
             seen = key <= query
             if self.layout.paired:
                 seen = seen & (~is_query_token[None, :] | (key == query))
+        if self.layout.first_hidden:
+            seen = seen & (key > 0)
         if not self.query_in_keys:
             seen = seen & ~is_query_token[None, :]
         return seen
@@ -70,16 +76,29 @@ class PromptPlan:
 
     def read(self, output: Float[Tensor, "batch pos d_out"]) -> Float[Tensor, "batch scored d_out"]:
         """What is said where predictions are read, one for each of the last ``scored`` examples."""
+        if self.layout.sequence:
+            return output
         return output[:, ::2] if self.causal else output[:, -1:]
 
     def read_positions(self, n_positions: int) -> Int[Tensor, " scored"]:
         """Where predictions are read, one for each of the last ``scored`` examples."""
-        return torch.arange(0, n_positions, 2) if self.causal else torch.tensor([n_positions - 1])
+        if not self.causal:
+            return torch.tensor([n_positions - 1])
+        return torch.arange(0, n_positions, 1 if self.layout.sequence else 2)
 
     def questions(
         self, queries: Float[Tensor, "batch asked d_input"], ys: Float[Tensor, "batch context *d_output"]
     ) -> Float[Tensor, "batch asked d_token"]:
-        """The tokens that ask for the labels of these inputs; of ``ys`` the shape alone counts."""
+        """The tokens that ask for the labels of these inputs; of ``ys`` the shape alone counts.
+
+        Raises:
+            InputError: If the layout is a sequence, where a state cannot be changed alone.
+        """
+        if self.layout.sequence:
+            raise InputError(
+                f"layout must have questions of their own to ask others; got {self.layout.name!r}. Use 'pairs' or "
+                "'interleaved'."
+            )
         labels = queries.new_zeros(*queries.shape[:2], *ys.shape[2:] or (1,))
         return self.layout.encode(queries, labels)[:, ::2]
 

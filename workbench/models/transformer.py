@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS, OUTPUTS, POSITIONS
 from workbench.models.layers import Block, build_norm, initialise, tie
 from workbench.models.lens import LensModel
-from workbench.models.maps import linear, table
+from workbench.models.maps import FixedMap, Map, linear, table
 from workbench.models.places import Arrangement, Places
 from workbench.models.prompt import plan_of
 from workbench.models.score_bias import ScoreBias
@@ -62,10 +63,11 @@ class Transformer(LensModel):
             self.positions = table(self.n_ctx, config.d_model)
             self.hook_pos_embed = HookPoint()
         self.blocks = nn.ModuleList(
-            Block(config, injected=config.input_injection and layer > 0) for layer in range(config.n_layers)
+            Block(_of_block(config, layer), injected=config.input_injection and layer > 0)
+            for layer in range(config.n_layers)
         )
         self.ln_final = build_norm(config)
-        self.unembed = linear(config.d_model, self.d_out, bias=config.bias or config.output != "logits")
+        self.unembed = self._read_out()
         position_ids = self.plan.positions(self.n_ctx)
         if self.position_kind.adds_to_scores:
             self.score_bias = ScoreBias(config, position_ids)
@@ -96,7 +98,21 @@ class Transformer(LensModel):
         if config.d_input is None:
             raise InputError("model.d_input must be given for continuous input; got None.")
         d_code = self.n_ctx if self.position_kind.one_hot else 0
+        if not config.projections:
+            width = self.d_token + d_code
+            if config.d_model != width:
+                raise InputError(
+                    f"model.d_model must be {width}, the width of a token, without projections; got {config.d_model}."
+                )
+            return FixedMap(torch.eye(width))
         return linear(self.d_token + d_code, config.d_model, bias=config.bias)
+
+    def _read_out(self) -> Map | FixedMap:
+        config = self.config
+        if config.projections:
+            return linear(config.d_model, self.d_out, bias=config.bias or config.output != "logits")
+        labels = torch.eye(config.d_model)[self.d_token - self.d_out : self.d_token]
+        return FixedMap(-labels)
 
     @property
     def d_out(self) -> int:
@@ -283,3 +299,10 @@ class Transformer(LensModel):
         finally:
             for attention, was in zip(attentions, before, strict=True):
                 attention.exact = was
+
+
+def _of_block(config: TransformerConfig, layer: int) -> TransformerConfig:
+    """What a block is made of."""
+    if layer == 0 and config.first_attention is not None:
+        return replace(config, attention=config.first_attention, first_attention=None)
+    return config

@@ -16,6 +16,7 @@ from workbench.tasks.draws import Draws, numbered
 from workbench.tasks.facts import LabelFacts, Reference, linear_facts
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import ANISOTROPIC_REGRESSION as PAPERS
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class AnisotropicRegression(RegressionTask):
     fixed_seed: int = 0
     """Seeds the random eigenbasis."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={}, small={}, paper={"d_input": 10, "n_context": 41, "covariance": "neighbours"}
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(demo={}, small={}, paper={"d_input": 10, "n_context": 41, "covariance": "neighbours"}),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         n = len(self.spectrum)

@@ -17,6 +17,7 @@ from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import LINEAR_DYNAMICS as PAPERS
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class LinearDynamics(RegressionTask):
     noise_std: float = 0.0
     """Standard deviation of what is added to every coordinate at every step."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={"d_input": 4, "n_context": 15}, small={"n_context": 29}, paper={}
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(demo={"d_input": 4, "n_context": 15}, small={"n_context": 29}, paper={}),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         whole = self.matrix != "rotations" or (is_count(self.d_input, 2) and self.d_input % 2 == 0)

@@ -16,6 +16,7 @@ from workbench.regression_law import RegressionLaw
 from workbench.tasks.draws import Draws, numbered
 from workbench.tasks.facts import LabelFacts, Reference, linear_facts
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import LINEAR_REGRESSION as PAPERS
 
 _LONG: Mapping[str, Any] = {
     "lr": 5e-4,
@@ -113,6 +114,7 @@ class LinearRegression(RegressionTask):
             "model": {"n_layers": 12, "d_model": 128, "n_heads": 4},
             "train": {**_LONG, "n_steps": 50_000, "d_start": 3},
         },
+        **PAPERS,
     }
 
     def __post_init__(self) -> None:

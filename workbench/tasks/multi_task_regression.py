@@ -17,6 +17,7 @@ from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference, linear_facts
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import MULTI_TASK_REGRESSION as PAPERS
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class MultiTaskRegression(RegressionTask):
     w_scale: float = 1.0
     """Standard deviation of one coordinate of w that is used."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={"d_input": 3, "n_used": 2, "n_context": 12},
-        small={"n_context": 21},
-        paper={"d_input": 20, "n_tasks": 4, "n_used": 20, "n_context": 41},
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(
+            demo={"d_input": 3, "n_used": 2, "n_context": 12},
+            small={"n_context": 21},
+            paper={"d_input": 20, "n_tasks": 4, "n_used": 20, "n_context": 41},
+        ),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("d_input", "n_tasks", "n_context")}

@@ -17,6 +17,7 @@ from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import NONLINEAR_REGRESSION as PAPERS
 
 _NODES = 200
 """Of the quadrature; results change by less than 1e-12 from 100 to 400."""
@@ -61,11 +62,14 @@ class NonlinearRegression(RegressionTask):
     y_scale: float = 1.0
     """Factor on f."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={"d_input": 3, "n_context": 16},
-        small={"n_context": 41},
-        paper={"d_input": 20, "n_context": 101, "n_hidden": 100},
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(
+            demo={"d_input": 3, "n_context": 16},
+            small={"n_context": 41},
+            paper={"d_input": 20, "n_context": 101, "n_hidden": 100},
+        ),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         refuse_faults(

@@ -17,6 +17,7 @@ from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import SINE_REGRESSION as PAPERS
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class SineRegression(RegressionTask):
     largest_amplitude: float = 5.0
     """... to here; phases are uniform on [0, pi]."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={}, small={}, paper={"n_context": 41}
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(demo={}, small={}, paper={"n_context": 41}),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         low, high = self.smallest_amplitude, self.largest_amplitude

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from workbench.configs import from_data, gathering, is_count, is_finite, to_data
 from workbench.errors import InputError, must, refuse_faults
 from workbench.models.config import TransformerConfig
+from workbench.models.kinds import LAYOUTS
 from workbench.models.prompt import plan_of
 from workbench.registry import find, unknown
-from workbench.tasks import TASKS, Task
+from workbench.tasks import TASKS, RegressionTask, Task
 from workbench.training.optimizers import OPTIMIZERS
 
 SCHEMA = "mesascope/run/1"
@@ -163,6 +164,7 @@ class RunConfig:
         ]
         if train.n_start is not None and not self.model.causal:
             faults.append("train.n_start must be left out without causal mask, which scores the last example only")
+        faults.append(_layout_fault(self.task, self.model.layout))
         with gathering(faults):
             model = self.model.shaped(shape)
             faults.append(_length_fault(model))
@@ -177,6 +179,14 @@ class RunConfig:
             "model": to_data(self.model),
             "train": to_data(self.train),
         }
+
+
+def _layout_fault(task: Task, layout: str) -> str:
+    """What is wrong with showing a task's prompts in a layout, or ""."""
+    follows = isinstance(task, RegressionTask) and task.next_input
+    shown = ", ".join(name for name, each in LAYOUTS.items() if not each.sequence)
+    rule = f"be one of {shown} for task {task.name!r}, whose labels are not the next inputs"
+    return must("model.layout", rule, layout, follows or not LAYOUTS[layout].sequence)
 
 
 def _length_fault(model: TransformerConfig) -> str:

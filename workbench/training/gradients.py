@@ -40,7 +40,7 @@ class Autograd:
         maps, rest = (leaf.detach().requires_grad_() for leaf in leaves)
         with torch.enable_grad():
             losses = self._losses(maps, rest, *parts)
-            d_maps, d_rest = torch.autograd.grad(losses.sum(), (maps, rest))
+            d_maps, d_rest = torch.autograd.grad(losses.sum(), (maps, rest), materialize_grads=True)
         return losses.detach(), (d_maps, d_rest)
 
     def _loss(self, maps: Tensor, rest: Tensor, *parts: Tensor) -> Float[Tensor, ""]:

@@ -21,13 +21,15 @@ def with_products(model: Transformer, found: Products) -> Transformer:
         found: Products of as many heads and layers.
     """
     d_token = found.key_query.shape[-1]
-    config = replace(model.config, d_model=d_token, d_head=d_token, attention_scale=1.0)
+    plain = replace(model.config, products="separate", projections=True)
+    config = replace(plain, d_model=d_token, d_head=d_token, attention_scale=1.0)
     built = Transformer(config).double()
     for parameter in built.parameters():
         parameter.zero_()
     torch.nn.init.eye_(built.embed.weight)  # type: ignore[arg-type]
     built.unembed.weight.copy_(_read_out(model))
-    built.unembed.bias.copy_(model.unembed.bias_or_zero)
+    if built.unembed.bias is not None:
+        built.unembed.bias.copy_(model.unembed.bias_or_zero)
     eye = torch.eye(d_token, dtype=torch.float64)
     for block, scores, written in zip(built.layers, found.key_query, found.output_value, strict=True):
         for head in range(config.n_heads):

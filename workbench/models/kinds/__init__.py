@@ -9,10 +9,12 @@ from workbench.models.kinds.mlps import MLPS
 from workbench.models.kinds.norms import NORMS
 from workbench.models.kinds.outputs import OUTPUTS
 from workbench.models.kinds.positions import POSITIONS
+from workbench.models.kinds.products import PRODUCTS
 from workbench.models.kinds.sinks import SINKS
 
 SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "attention": ATTENTIONS,
+    "products": PRODUCTS,
     "sink": SINKS,
     "positions": POSITIONS,
     "norm": NORMS,

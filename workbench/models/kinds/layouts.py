@@ -1,7 +1,8 @@
 """How (x, y) examples become a sequence of vectors.
 
-In every layout, position 2i holds what example i is asked with and position 2i + 1 holds its answer, so that the
-prediction of y_i is read at 2i.
+Where there are questions and answers, position 2i holds what example i is asked with and position 2i + 1 holds its
+answer, so that the prediction of y_i is read at 2i. In a sequence, whose labels are the next inputs, position i holds
+x_i, and its label is predicted there.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,10 @@ class Layout:
         encode: From inputs and labels to vectors ``[batch 2*context d_token]``.
         paired: Whether an answer position holds the whole example (x_i, y_i). Then query i sees the examples
             before i and itself but no other query, and stands where example i would stand.
+        sequence: Whether labels are the next inputs and never shown apart: one position per example.
+        n_inputs: Inputs that a token holds.
+        first_hidden: Whether nobody sees the first position, which has no input before it: then linear attention
+            divides by the transitions seen.
     """
 
     name: str
@@ -40,10 +45,13 @@ class Layout:
     label_apart: bool
     encode: Callable[[Inputs, Labels], Sequence]
     paired: bool
+    sequence: bool = False
+    n_inputs: int = 1
+    first_hidden: bool = False
 
     def width(self, d_input: int, d_label: int) -> int:
         """Width of a token."""
-        return d_input + d_label if self.label_apart else d_input
+        return self.n_inputs * d_input + (d_label if self.label_apart else 0)
 
 
 def interleaved(xs: Inputs, ys: Labels) -> Sequence:
@@ -59,6 +67,17 @@ def interleaved_shared(xs: Inputs, ys: Labels) -> Sequence:
 def pairs(xs: Inputs, ys: Labels) -> Sequence:
     """Query i as (x_i, 0), example i as (x_i, y_i)."""
     return _alternate(F.pad(xs, (0, ys.shape[-1])), torch.cat([xs, ys], -1))
+
+
+def states(xs: Inputs, ys: Labels) -> Sequence:  # noqa: ARG001  # the labels are the next inputs
+    """x_i as itself."""
+    return xs
+
+
+def augmented_states(xs: Inputs, ys: Labels) -> Sequence:
+    """x_i as (x_i, x_{i-1}, 0), with 0 before the first; predictions have room in the last part."""
+    before = F.pad(xs, (0, 0, 1, 0))[:, :-1]
+    return F.pad(torch.cat([xs, before], -1), (0, ys.shape[-1]))
 
 
 def _alternate(asked: Tensor, answered: Tensor) -> Sequence:
@@ -90,5 +109,25 @@ LAYOUTS = by_name(
         label_apart=True,
         encode=pairs,
         paired=True,
+    ),
+    Layout(
+        name="states",
+        label="one state per token, each predicting the next",
+        source="von Oswald et al. 2023, arXiv:2309.05858, standard tokens",
+        label_apart=False,
+        encode=states,
+        paired=False,
+        sequence=True,
+    ),
+    Layout(
+        name="augmented_states",
+        label="a state and the one before per token",
+        source="Sander et al. 2024, arXiv:2402.05787, augmented tokens; Zheng et al. 2024, arXiv:2405.16845",
+        label_apart=True,
+        encode=augmented_states,
+        paired=False,
+        sequence=True,
+        n_inputs=2,
+        first_hidden=True,
     ),
 )

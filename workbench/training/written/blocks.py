@@ -22,6 +22,10 @@ Stream = Float[Tensor, "replica batch pos d_model"]
 
 _KNOWN: Mapping[str, tuple[Any, ...]] = {
     "attention": ("softmax",),
+    "first_attention": (None, "softmax"),
+    "products": ("separate",),
+    "projections": (True,),
+    "mlp_first": (False,),
     "attention_gate": (False,),
     "sink": ("none",),
     "positions": ("none", "learned"),
