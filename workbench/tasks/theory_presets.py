@@ -84,7 +84,7 @@ ANISOTROPIC_REGRESSION: Mapping[str, Preset] = {
     "ahn": {
         "task": {"prior": "inverse_covariance"},
         "model": {**_LINEAR, "d_model": 6, "n_layers": 3, "products": "labels_only", "init_std": 0.05},
-        "train": {**_TRAIN, "n_steps": 4000, "lr": 1e-2},
+        "train": {**_TRAIN, "n_steps": 4000, "lr": 5e-2},
     },
     "ahn_gd_plus_plus": {
         "task": {"prior": "inverse_covariance"},
