@@ -41,6 +41,12 @@ def agree_command(path: str, step: int | None) -> list[str]:
     return [sys.executable, "-m", "workbench.cli", "agree", path, *which, "--json"]
 
 
+def theory_command(path: str, step: int | None) -> list[str]:
+    """The command line's ``theory`` in the same way."""
+    which = [] if step is None else ["--step", str(step)]
+    return [sys.executable, "-m", "workbench.cli", "theory", path, *which, "--json"]
+
+
 class Jobs:
     """The processes started from this app, by run, checkpoint and what else is asked for.
 

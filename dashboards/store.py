@@ -20,6 +20,8 @@ from workbench.analyses import (
     MEASURES,
     MEASURES_SCHEMA,
     OVER_TRAINING,
+    THEORY,
+    THEORY_SCHEMA,
     with_current_verdicts,
 )
 from workbench.errors import InputError
@@ -71,7 +73,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Agreements:
-    """Kept agreement records of a run.
+    """Kept records of one analysis of a run.
 
     Attributes:
         records: Newest record of each checkpoint, in order of steps.
@@ -214,18 +216,29 @@ class RunStore:
         Raises:
             InputError: If the run is not there.
         """
-        paths = self.folder(name).result_paths(AGREEMENT)
+        return self._records(name, AGREEMENT, AGREEMENT_SCHEMA)
+
+    def theories(self, name: str) -> Agreements:
+        """Kept theory records in the same way.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        return self._records(name, THEORY, THEORY_SCHEMA)
+
+    def _records(self, name: str, analysis: str, schema: str) -> Agreements:
+        paths = self.folder(name).result_paths(analysis)
         records: dict[int, Mapping[str, Any]] = {}
         faults = []
         for path in paths:
             try:
                 record = self._read(path, read_json)
-                check_schema(record.get("schema"), AGREEMENT_SCHEMA)
+                check_schema(record.get("schema"), schema)
                 records[int(record["checkpoint"])] = record
             except InputError as error:
                 faults.append(str(error))
             except (KeyError, TypeError, ValueError):
-                faults.append(f"{path} must hold an agreement record; it names no checkpoint.")
+                faults.append(f"{path} must hold a record of analysis {analysis!r}; it names no checkpoint.")
         return Agreements(dict(sorted(records.items())), tuple(faults))
 
     def beside(self, name: str, analysis: str) -> Mapping[tuple[int, bool], Mapping[str, Any]]:
@@ -265,12 +278,19 @@ class RunStore:
             raise InputError(f"{paths[-1]} must be a table over training; {error}. Delete it.") from error
         return {**with_current_verdicts(table), "run": name}
 
-    def has_agreement(self, name: str) -> bool:
-        """Whether the run has any agreement record, by looking at file names alone."""
+    def has_theory(self, name: str) -> bool:
+        """Whether the run has any theory record, by looking at file names alone."""
+        return self._has(name, THEORY)
+
+    def _has(self, name: str, analysis: str) -> bool:
         try:
-            return bool(self.folder(name).result_paths(AGREEMENT))
+            return bool(self.folder(name).result_paths(analysis))
         except InputError:
             return False
+
+    def has_agreement(self, name: str) -> bool:
+        """Whether the run has any agreement record, by looking at file names alone."""
+        return self._has(name, AGREEMENT)
 
     def _read(self, path: Path, load: Callable[[Path], T]) -> T:
         """What ``load`` returned for the file as it is now; called again once the file has changed."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.against_theory.config import TheoryConfig
 from workbench.agreement.beside import best_steps
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measured import Algorithm, MeasureConfig
@@ -17,10 +18,12 @@ from workbench.runs import result_key
 
 Tell = Callable[[str], None]
 
-AGREEMENT, MEASURES, FORGETTING = "agreement", "measures", "forgetting"
+AGREEMENT, MEASURES, FORGETTING, THEORY = "agreement", "measures", "forgetting", "theory"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
 AGREEMENT_CODE = 7
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
+THEORY_SCHEMA = "mesascope/theory/1"
+_THEORY_CODE = 1
 
 
 def agree(
@@ -275,3 +278,56 @@ def _algorithms(run: Run, best: Mapping[str, Sequence[int]], config: AgreementCo
     for name, steps in best.items():
         for step in sorted({*steps} - {0}):
             yield Algorithm(name, step, config.options(name))
+
+
+def theory(
+    run: Run, config: TheoryConfig | None = None, step: int | None = None, tell: Tell | None = None
+) -> dict[str, Any]:
+    """A checkpoint against every closed form: which apply, what they say, what is measured; as the JSON output has it.
+
+    Args:
+        run: The run.
+        config: Settings; the defaults if None.
+        step: Checkpoint; the last one if None. Those before it are what is shown over training.
+        tell: Told each stage as it starts; nothing for a kept result.
+
+    Raises:
+        InputError: If the run has no such checkpoint or is damaged.
+    """
+    config = config or TheoryConfig()
+    step = run.folder.resolve_step(step)
+    key = result_key(
+        {
+            "analysis": THEORY,
+            "code": _THEORY_CODE,
+            "schema": THEORY_SCHEMA,
+            "config": to_data(config),
+            "weights": run.folder.weights_sha256(step),
+            "step": step,
+        }
+    )
+    kept = run.folder.result(THEORY, key)
+    if kept is not None:
+        return {**kept, "run": run.folder.name}
+    from workbench.against_theory.record import to_record
+    from workbench.against_theory.study import study
+
+    task = run.task()
+    earlier = [kept for kept in run.folder.checkpoint_steps() if kept <= step]
+    shown = _spread(earlier, config.n_checkpoints)
+    models = ((each, run.model(each)) for each in shown)
+    found = study(run.model(step), run.untrained_model(), task, config, models, tell)
+    head = {"schema": THEORY_SCHEMA, "run": run.folder.name, "checkpoint": step, "config": to_data(config)}
+    about = {"task": {"name": task.name, "label": task.label, **to_data(task)}, "n_prompts": config.n_prompts}
+    told = no_nan({**head, **about, **to_record(found)})
+    run.folder.save_result(THEORY, key, told)
+    return told
+
+
+def _spread(steps: Sequence[int], at_most: int) -> list[int]:
+    """At most so many of the steps, evenly from the first to the last."""
+    if len(steps) <= at_most:
+        return list(steps)
+    if at_most < 2:
+        return list(steps[-1:]) * at_most
+    return [steps[round(i * (len(steps) - 1) / (at_most - 1))] for i in range(at_most)]

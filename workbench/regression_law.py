@@ -29,6 +29,8 @@ class RegressionLaw:
         weights: Law of w, in a word.
         symmetric_weights: Whether w and -w are equally likely.
         target: What y is of x but for the noise, in a word.
+        variance_moments: E v, E v^2 and E v^3 of an eigenvalue v where eigenvalues too are drawn anew for each prompt,
+            independently; the spectrum then holds their means, and ``basis`` is None.
     """
 
     n_examples: int
@@ -41,6 +43,7 @@ class RegressionLaw:
     weights: str = "gaussian"
     symmetric_weights: bool = True
     target: str = "linear"
+    variance_moments: Moments | None = None
 
     @property
     def d_input(self) -> int:

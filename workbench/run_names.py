@@ -39,13 +39,18 @@ def run_path(run: str | Path, root: str | Path = "runs") -> Path:
     return Path(root) / path if len(path.parts) == 1 else path
 
 
+def is_pattern(run: str) -> bool:
+    """Whether RUN is a pattern of names and not a name."""
+    return bool(_PATTERN.search(run))
+
+
 def run_paths(run: str, root: str | Path = "runs") -> list[Path]:
     """The folders that a user means by RUN or by a pattern of names such as ``sweep-*``, in order.
 
     Raises:
         InputError: If nothing has such a name, or the path is not one of a run.
     """
-    if not _PATTERN.search(run):
+    if not is_pattern(run):
         return [run_path(run, root)]
     pattern = Path(run)
     folder = run_path(pattern.parent / "any", root).parent

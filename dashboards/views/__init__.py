@@ -7,8 +7,9 @@ from dashboards.views.record import View
 from dashboards.views.runs import RUNS_VIEW
 from dashboards.views.spectrum import SPECTRUM_VIEW
 from dashboards.views.verdict import VERDICT_VIEW
+from dashboards.views.weights import WEIGHTS_VIEW
 from workbench.registry import by_name
 
-VIEWS = by_name(RUNS_VIEW, VERDICT_VIEW, AGREEMENT_VIEW, MEASURES_VIEW, SPECTRUM_VIEW, OVER_TRAINING_VIEW)
+VIEWS = by_name(RUNS_VIEW, VERDICT_VIEW, AGREEMENT_VIEW, MEASURES_VIEW, SPECTRUM_VIEW, OVER_TRAINING_VIEW, WEIGHTS_VIEW)
 
 __all__ = ["VIEWS", "View"]

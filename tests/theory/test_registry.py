@@ -8,7 +8,7 @@ import torch
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.regression_law import AutoregressiveLaw
-from workbench.tasks import LinearRegression
+from workbench.tasks import LinearRegression, RandomCovarianceRegression
 from workbench.theory import CLOSED_FORMS, Curve, OneStep, Scalar, Setting, Steps
 from workbench.theory.autoregressive import constant_start, sparse_start
 
@@ -116,6 +116,21 @@ def test_the_autoregressive_form_refuses_a_start_whose_odd_moments_stay():
     law = AutoregressiveLaw(3, 6, "diagonal_unitary", "constant", constant_start(3), False)
     fault = CLOSED_FORMS["autoregressive_step"].fault(Setting(law, LSA))
     assert fault == "odd mixed moments of the start must vanish; those of 'constant' do not"
+
+
+def test_covariances_with_drawn_eigenvalues_have_a_step_of_their_own():
+    task = RandomCovarianceRegression(d_input=4, n_context=11, noise_std=0.5, w_scale=2.0)
+    said = CLOSED_FORMS["random_covariance"](Setting(task.law(), replace(LSA, d_model=5), task.name))
+    batch = task.prompts(0, "test", 0, 60_000).to(dtype=torch.float64)
+    g = (batch.ys[:, :-1, None] * batch.xs[:, :-1]).mean(1)
+    query, truth = batch.xs[:, -1], batch.ys[:, -1] - batch.latents["noise"][:, -1]
+    one = (query * g).sum(-1)
+    slope = float((one * truth).sum() / (one * one).sum())
+    left = truth - slope * one
+    error = float((one**2 * left**2).sum().sqrt() / (one**2).sum())
+    assert abs(slope - float(said.gamma[0, 0])) < 4 * error
+    errors = (float(said.gamma[0, 0]) * one - truth).square()
+    assert abs(float(errors.mean()) - said.excess) < 4 * float(errors.std()) / len(errors) ** 0.5
 
 
 def test_a_query_among_the_keys_changes_lengths_and_not_the_optimum():

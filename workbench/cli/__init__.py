@@ -14,13 +14,27 @@ from workbench.cli.heads import VERB as HEADS
 from workbench.cli.import_garg import VERB as IMPORT_GARG
 from workbench.cli.listing import ALGORITHMS_VERB, MODELS_VERB, TASKS_VERB
 from workbench.cli.report import VERB as REPORT
+from workbench.cli.theory import VERB as THEORY
 from workbench.cli.train import VERB as TRAIN
 from workbench.cli.zoo import VERB as ZOO
 from workbench.errors import InputError
 from workbench.registry import by_name, find
 
 VERBS = by_name(
-    DEMO, TASKS_VERB, MODELS_VERB, ALGORITHMS_VERB, TRAIN, IMPORT_GARG, AGREE, HEADS, CLAIMS, REPORT, DASH, BENCH, ZOO
+    DEMO,
+    TASKS_VERB,
+    MODELS_VERB,
+    ALGORITHMS_VERB,
+    TRAIN,
+    IMPORT_GARG,
+    AGREE,
+    HEADS,
+    THEORY,
+    CLAIMS,
+    REPORT,
+    DASH,
+    BENCH,
+    ZOO,
 )
 
 _ENVIRONMENT = {

@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.batch import RegressionBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
+from workbench.regression_law import RegressionLaw
 from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
@@ -71,6 +72,18 @@ class RandomCovarianceRegression(RegressionTask):
         """E[variance^power] of one coordinate of x: what the best one-step predictor is made of."""
         law = math.factorial(power) if self.variances == "exponential" else 2.0**power / (power + 1)
         return self.input_scale ** (2 * power) * law
+
+    def law(self) -> RegressionLaw:
+        """The law of full prompts, in float64."""
+        first, second, third = map(self.variance_moment, (1, 2, 3))
+        return RegressionLaw(
+            n_examples=self.n_context - 1,
+            spectrum=torch.full((self.d_input,), first, dtype=torch.float64),
+            basis=None,
+            prior=self.w_scale**2 * torch.eye(self.d_input, dtype=torch.float64),
+            noise_variance=float(self.noise_std) ** 2,
+            variance_moments=(first, second, third),
+        )
 
     def facts(self) -> tuple[LabelFacts, ...]:
         """Exact moments, also over covariances; those of a variance stand in `variance_moment`."""

@@ -7,7 +7,7 @@ import torch
 from workbench.theory.one_step import balanced_split, excess_risk, optimum
 from workbench.theory.other_attention import relu_step
 from workbench.theory.polynomial import best_steps
-from workbench.theory.random_covariance import rotated_excess, rotated_optimum
+from workbench.theory.random_covariance import diagonal_optimum, rotated_excess, rotated_optimum
 from workbench.theory.record import ClosedForm, Curve, OneStep, Scalar, Steps
 from workbench.theory.setting import (
     BARE,
@@ -47,9 +47,15 @@ def _one_step(setting: Setting) -> OneStep:
 def _rotated(setting: Setting) -> OneStep:
     law = setting.regression
     variance = float(law.prior[0, 0])
-    spread = {"w_variance": variance, "noise_variance": law.noise_variance}
-    step = rotated_optimum(law.spectrum, law.n_examples, **spread)
-    excess = rotated_excess(step, law.spectrum, law.n_examples, **spread)
+    if law.variance_moments is None:
+        spread = {"w_variance": variance, "noise_variance": law.noise_variance}
+        step = rotated_optimum(law.spectrum, law.n_examples, **spread)
+        excess = rotated_excess(step, law.spectrum, law.n_examples, **spread)
+    else:
+        mean, square, _ = law.variance_moments
+        noise = law.noise_variance / variance
+        step = diagonal_optimum(law.variance_moments, law.n_examples, law.d_input, noise_variance=noise)
+        excess = variance * law.d_input * (mean - step * square)  # at the optimum half of the linear term is left
     return OneStep(step * torch.eye(law.d_input, dtype=law.prior.dtype), excess)
 
 

@@ -130,7 +130,7 @@ FIXED_COVARIANCE = Assumption(
     _of_law("covariance", "be that of every prompt", lambda law: law.basis is not None, told="one per prompt"),
 )
 ROTATED_COVARIANCE = Assumption(
-    "each prompt has eigenvectors of its own",
+    "each prompt has a covariance of its own",
     _of_law("covariance", "be drawn anew for each prompt", lambda law: law.basis is None, told="one for all"),
 )
 GAUSSIAN_INPUTS = Assumption(

@@ -1,0 +1,48 @@
+"""Tables of a theory record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashboards.tables import Table
+from dashboards.theme import number, number_interval
+
+THEORY_NOTE = (
+    "Intervals are 95 % bootstrap over blocks of prompts; what weights alone say has none. Controls are the same "
+    "quantity of what theory does not describe: the model before training, the best multiple of I or of the inverse "
+    "covariance, another prompt."
+)
+
+
+def theory_table(record: Mapping[str, Any]) -> Table:
+    """Every quantity by theory and as measured.
+
+    Args:
+        record: A theory record.
+    """
+    columns = [("", title) for title in ("Closed form", "Quantity", "Theory", "Measured", "95 % interval", "Controls")]
+    rows = [
+        (form["label"], row["label"], number(row["theory"], 4), number(row["measured"], 4), _ends(row), _beside(row))
+        for form in record["closed_forms"]
+        for row in form["rows"]
+    ]
+    return Table(tuple(columns), tuple(rows))
+
+
+def _ends(row: Mapping[str, Any]) -> str:
+    return number_interval(row["ci"], 4)
+
+
+def _beside(row: Mapping[str, Any]) -> str:
+    controls = [f"{name} {number(value)}" for name, value in row["controls"].items()]
+    return "; ".join([*controls, *([row["note"]] if row["note"] else [])])
+
+
+def fault_table(record: Mapping[str, Any]) -> Table:
+    """Closed forms that do not describe the run, and the assumption that fails.
+
+    Args:
+        record: A theory record.
+    """
+    columns = (("", "Closed form"), ("", "Does not describe this run, for"))
+    rows = [(form["label"], form["fault"]) for form in record["closed_forms"] if not form["applies"]]
+    return Table(columns, tuple(rows))

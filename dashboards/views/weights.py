@@ -1,0 +1,270 @@
+"""The page of weights: products in data coordinates and what theory says of them, at the end and over training."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import dash_mantine_components as dmc
+import plotly.graph_objects as go
+from dash import Dash, Input, Output, ctx, dcc, html, no_update, set_props
+
+from dashboards.figures.weights import (
+    curves_figure,
+    distance_figure,
+    gamma_figure,
+    patterns_figure,
+    patterns_height,
+    products_figure,
+)
+from dashboards.jobs import Jobs, theory_command
+from dashboards.state import PageState
+from dashboards.store import RunStore
+from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.theory_tables import THEORY_NOTE, fault_table, theory_table
+from dashboards.views.parts import card, command, text_table
+from dashboards.views.record import View
+from workbench.errors import InputError
+
+PATH = "/weights"
+CONTROLS = ("run", "checkpoint", "layer")
+_LOOKED_AT = 200
+_ABOUT = (
+    "For small models theory says what training should find. Here are the weights in the coordinates of the data, so "
+    "that nothing depends on how a width is used: KQ, the score that a query gives a key, and what the output reads of "
+    "a key; beside them the closed forms that apply, and the assumption that fails where one does not."
+)
+
+
+def layout() -> Any:
+    """The page without data."""
+    picks: dict[str, Any] = {"allowDeselect": False, "searchable": True, "limit": 100, "clearSearchOnFocus": True}
+    names = {"run": ("Run", 260), "checkpoint": ("Checkpoint", 215), "layer": ("Layer", 100)}
+    fields = [
+        html.Div([dmc.Text(title, size="sm", fw=500, mb=2), dmc.Select(id=f"weights-{name}", w=width, **picks)])
+        for name, (title, width) in names.items()
+    ]
+    missing = dmc.Alert(
+        [html.Div(id="weights-message"), dmc.Button("Compute now", id="weights-compute", mt="sm", size="sm")],
+        color="blue",
+        title="Nothing computed yet",
+    )
+    figures = [
+        card(graph("weights-gamma", "mesascope-gamma", 400)),
+        card(graph("weights-products", "mesascope-products", 520)),
+        card(graph("weights-distance", "mesascope-distance-to-theory", 420)),
+        card(graph("weights-curves", "mesascope-theory-curves", 440)),
+        card(graph("weights-patterns", "mesascope-patterns", 420)),
+        card(html.Div(id="weights-table")),
+    ]
+    return html.Div(
+        [
+            dcc.Interval(id="weights-tick", interval=1000, disabled=True),
+            dcc.Store(id="weights-shown"),
+            dmc.Group(fields, gap="md", align="flex-end", mb="md"),
+            html.Div(missing, id="weights-missing", style={"display": "none"}),
+            html.Div(
+                [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Stack(figures, gap="md")],
+                id="weights-body",
+                style={"display": "none"},
+            ),
+        ]
+    )
+
+
+def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
+    """Add the page's callbacks; its computations are commands of their own."""
+    jobs = Jobs(theory_command)
+    ids = [f"weights-{name}" for name in CONTROLS]
+    app.callback(
+        *[Output(one, "value") for one in ids],
+        *[Output(one, "data") for one in ids],
+        Input("url", "search"),
+        *[Input(one, "value") for one in ids],
+        Input("weights-shown", "data"),
+    )(partial(choose, store))
+    app.callback(
+        Output("weights-message", "children"),
+        Output("weights-compute", "loading"),
+        Output("weights-compute", "style"),
+        Output("weights-missing", "style"),
+        Output("weights-body", "style"),
+        Output("weights-tick", "disabled"),
+        Output("weights-shown", "data"),
+        Input("url", "search"),
+        Input("weights-tick", "n_intervals"),
+        Input("weights-compute", "n_clicks"),
+    )(partial(settle, store, jobs))
+    shown, scheme = Input("weights-shown", "data"), Input("color-scheme", "data")
+    for name, draw in FIGURES.items():
+        app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
+    app.callback(Output("weights-products", "figure"), shown, scheme)(partial(show_products, store))
+    app.callback(Output("weights-patterns", "style"), shown)(partial(show_height, store))
+    app.callback(Output("weights-table", "children"), shown)(partial(show_table, store))
+
+
+FIGURES = {"gamma": gamma_figure, "distance": distance_figure, "curves": curves_figure, "patterns": patterns_figure}
+
+
+def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]:
+    """Address and controls, each following the other."""
+    used = str(ctx.triggered_id or "url").removeprefix("weights-")
+    before = complete(store, PageState.of(search))
+    after = chosen(store, before, used, dict(zip(CONTROLS, values)))
+    if after != before:
+        set_props("url", {"search": after.search})
+    options = options_of(store, after)
+    shown = [getattr(after, name) for name in CONTROLS]
+    return *[str(v) if isinstance(v, int) else v for v in shown], *[options[name] for name in CONTROLS]
+
+
+def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:
+    """The state after a control was used."""
+    value = given.get(used)
+    if value is None:
+        return before
+    after = before.with_values({used: value})
+    if used == "run" and after.run != before.run:
+        after = replace(after, checkpoint=None, layer=None)
+    return complete(store, after)
+
+
+def complete(store: RunStore, state: PageState) -> PageState:
+    """The state with a default for what is not chosen: the newest run with theory, its last record, its first layer."""
+    run = state.run or _first_run(store)
+    state = replace(state, run=run)
+    if run is not None and state.checkpoint is None:
+        steps = _checkpoints(store, run)
+        kept = [step for step in _records(store, run) if step in steps]
+        state = replace(state, checkpoint=(kept or steps or [None])[-1])
+    n_layers = _n_layers(record_of(store, state))
+    layer = state.layer if state.layer is not None and 1 <= state.layer <= n_layers else min(1, n_layers)
+    return replace(state, layer=layer or None)
+
+
+def _first_run(store: RunStore) -> str | None:
+    names = [row.name for row in store.rows(budget_s=0.0)]
+    return next((name for name in names[:_LOOKED_AT] if store.has_theory(name)), names[0] if names else None)
+
+
+def _checkpoints(store: RunStore, run: str) -> list[int]:
+    try:
+        return store.checkpoints(run)
+    except InputError:
+        return []
+
+
+def _records(store: RunStore, run: str) -> Mapping[int, Mapping[str, Any]]:
+    try:
+        return store.theories(run).records
+    except InputError:
+        return {}
+
+
+def record_of(store: RunStore, state: PageState) -> Mapping[str, Any] | None:
+    """The theory record of the chosen run and checkpoint, if there is one."""
+    if state.run is None or state.checkpoint is None:
+        return None
+    return _records(store, state.run).get(state.checkpoint)
+
+
+def _n_layers(record: Mapping[str, Any] | None) -> int:
+    return len(record["weights"]["key_query"]) if record and record["weights"] else 0
+
+
+def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
+    """What every control offers."""
+    steps = _checkpoints(store, state.run) if state.run else []
+    kept = _records(store, state.run) if state.run else {}
+    marked = [(str(step), f"step {step}" + (" · computed" if step in kept else "")) for step in steps[::-1]]
+    layers = range(1, 1 + _n_layers(record_of(store, state)))
+    return {
+        "run": [{"value": name, "label": name} for name in store.names()],
+        "checkpoint": [{"value": value, "label": text} for value, text in marked],
+        "layer": [{"value": str(layer), "label": str(layer)} for layer in layers],
+    }
+
+
+def settle(store: RunStore, jobs: Jobs, search: str | None, _ticks: Any, clicks: Any) -> tuple[Any, ...]:
+    """Whether there is a record to show; else why not, and the way to one."""
+    state = complete(store, PageState.of(search))
+    if record_of(store, state) is not None:
+        return None, False, {}, {"display": "none"}, {"display": "block"}, True, state.search
+    if clicks and ctx.triggered_id == "weights-compute" and state.run and state.checkpoint is not None:
+        jobs.start(store.folder(state.run), state.checkpoint)
+    job = jobs.find(state.run, state.checkpoint) if state.run and state.checkpoint is not None else None
+    running = job is not None and job.running
+    sentence, can_compute = tell_missing(store, state)
+    told = [html.Div(sentence)]
+    if running:
+        told.append(html.Div("Computing; the figures appear by themselves.", className="note"))
+    elif job is not None and job.error:
+        told.append(html.Div(f"The last try failed: {job.error}", className="failure"))
+    button = {} if can_compute else {"display": "none"}
+    return told, running, button, {"display": "block"}, {"display": "none"}, not running, no_update
+
+
+def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
+    """A sentence, and whether the page itself can mend what is missing."""
+    if state.run is None:
+        return html.Span([f"There is no run in {store.root} yet. Type ", command("mesascope demo"), "."]), False
+    try:
+        steps = store.checkpoints(state.run)
+        faults = store.theories(state.run).faults
+    except InputError as error:
+        return str(error), False
+    if not steps:
+        return f"Run {state.run} has no checkpoint yet; there is nothing to compare.", False
+    if state.checkpoint not in steps:
+        return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
+    sentence = f"{state.run} at step {state.checkpoint} has not been held against theory yet. Type "
+    typed = command(f"mesascope theory {state.run} --step {state.checkpoint}")
+    told = [html.Div(fault, className="failure") for fault in faults]
+    return html.Div([sentence, typed, " or press the button.", *told]), True
+
+
+def _shown(store: RunStore, search: str | None) -> tuple[PageState, Mapping[str, Any] | None]:
+    state = PageState.of(search)
+    return state, record_of(store, state) if search else None
+
+
+def show(store: RunStore, draw: Any, search: str | None, scheme: str | None) -> go.Figure:
+    """A figure of the whole record."""
+    _, record = _shown(store, search)
+    return draw(record, as_scheme(scheme)) if record else empty_figure(scheme=as_scheme(scheme))
+
+
+def show_products(store: RunStore, search: str | None, scheme: str | None) -> go.Figure:
+    """The heads of the chosen layer."""
+    state, record = _shown(store, search)
+    if record is None:
+        return empty_figure(scheme=as_scheme(scheme))
+    return products_figure(record, state.layer or 1, as_scheme(scheme))
+
+
+def show_height(store: RunStore, search: str | None) -> dict[str, str]:
+    """The height that the figure of patterns needs."""
+    return {"height": f"{patterns_height(_shown(store, search)[1])}px"}
+
+
+def show_table(store: RunStore, search: str | None) -> Any:
+    """Theory beside measurement in numbers, and the closed forms that do not apply."""
+    _, record = _shown(store, search)
+    if record is None:
+        return None
+    told = []
+    if theory_table(record).rows:
+        told += [
+            dmc.Title("Theory and the model in numbers", order=4, mb="xs"),
+            text_table(theory_table(record), min_width=1500),
+            dmc.Text(THEORY_NOTE, size="sm", c="dimmed", mt="xs", mb="md"),
+        ]
+    if fault_table(record).rows:
+        told += [
+            dmc.Title("Closed forms that do not describe this run", order=4, mb="xs"),
+            text_table(fault_table(record), min_width=500),
+        ]
+    return told
+
+
+WEIGHTS_VIEW = View(name="weights", label="Weights", path=PATH, layout=layout, register=register)

@@ -1,0 +1,86 @@
+"""What is kept of a study, as the JSON output has it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.against_theory.row import Row
+from workbench.against_theory.study import Compared, Study
+from workbench.theory import CLOSED_FORMS
+from workbench.weights import Pattern, Products
+
+
+def to_record(found: Study) -> dict[str, Any]:
+    """The study as plain data."""
+    gamma = None if found.gamma is None else dict(zip(("theory", "behaviour"), map(_listed, found.gamma), strict=True))
+    weights = None if found.products is None else _weights(found.products, found.patterns)
+    return {
+        "closed_forms": [_compared(one) for one in found.compared],
+        "gamma": gamma,
+        "weights": weights,
+        "unfolded": found.unfolded or None,
+        "over_training": list(found.over_training),
+    }
+
+
+def _compared(one: Compared) -> dict[str, Any]:
+    form = CLOSED_FORMS[one.name]
+    curve, way = one.curve, one.between
+    return {
+        "name": form.name,
+        "label": form.label,
+        "statement": form.statement,
+        "source": form.source,
+        "assumptions": [each.sentence for each in form.assumptions],
+        "parameters": dict(form.parameters),
+        "applies": not one.fault,
+        "fault": one.fault or None,
+        "rows": [_row(row) for row in one.rows],
+        "curve": None if curve is None else {name: _plain(getattr(curve, name)) for name in curve.__dataclass_fields__},
+        "between": None if way is None else {name: _plain(getattr(way, name)) for name in way.__dataclass_fields__},
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "quantity": row.quantity,
+        "label": row.label,
+        "theory": row.theory,
+        "measured": row.measured,
+        "ci": None if row.ci is None else [row.ci.low, row.ci.high],
+        "controls": dict(row.controls),
+        "note": row.note or None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _weights(products: Products, patterns: tuple[Pattern, ...]) -> dict[str, Any]:
+    return {
+        "d_input": products.d_input,
+        "key_query": _listed(products.key_query),
+        "output_value": _listed(products.output_value),
+        "read": _listed(products.read),
+        "outside": _listed(products.outside),
+        "singular_values": _listed(_singular_values(products)),
+        "patterns": [_pattern(each) for each in patterns],
+    }
+
+
+def _singular_values(products: Products) -> Tensor:
+    """Of KQ among the inputs, by layer and head, largest first."""
+    return torch.linalg.svdvals(products.key_query[..., : products.d_input, : products.d_input])
+
+
+def _pattern(pattern: Pattern) -> dict[str, Any]:
+    kind = pattern.kind
+    told = {name: getattr(kind, name) for name in ("name", "label", "sentence", "perfect", "source")}
+    scores = {name: _listed(getattr(pattern, name)) for name in ("scores", "null_mean", "null_low", "null_high")}
+    return {**told, **scores}
+
+
+def _listed(tensor: Tensor) -> list[Any]:
+    return tensor.tolist()

@@ -1,0 +1,205 @@
+"""``mesascope theory``: closed forms against trained models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workbench.against_theory.config import TheoryConfig
+from workbench.cli.agreement_tables import spread, wrapped
+from workbench.cli.output import number, print_json, print_table, say, stage_notes
+from workbench.cli.parse import default_root, parse, take_run
+from workbench.cli.record import Verb
+from workbench.configs import to_data
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.against_theory.seeds import OverRuns
+
+_PLACES = 8
+"""Places of a curve that a table shows."""
+_COLUMNS = ["quantity", "theory", "measured", "95% interval", "controls"]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which checkpoint, which settings."""
+
+    step: int | None = None
+    """Checkpoint; the last one if not given."""
+    settings: TheoryConfig = field(default_factory=TheoryConfig)
+    """How the model is measured."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder."""
+    json: bool = False
+    """Print one JSON document instead of tables."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Compute or read the records of one run, or of all with such a name, and print them."""
+    name, rest = take_run(arguments, VERB)
+    given = parse(Arguments, rest, f"{VERB.name} RUN", VERB.help)
+    from workbench.analyses import theory
+    from workbench.opened import open_run
+    from workbench.run_names import is_pattern, run_paths
+
+    several = is_pattern(name)
+    opened = (
+        [open_run(path, given.runs) for path in run_paths(name, given.runs)]
+        if several
+        else [open_run(name, given.runs)]
+    )
+    if several:
+        _check_alike([each.config for each in opened])
+    records = [theory(each, given.settings, given.step, stage_notes(each.folder.name)) for each in opened]
+    if several:
+        _print_several(records, as_json=given.json)
+    elif given.json:
+        print_json(records[0])
+    else:
+        print_theory(records[0])
+    return 0
+
+
+def _check_alike(configs: Sequence[Any]) -> None:
+    """Refuse runs whose theory is not the same.
+
+    Raises:
+        InputError: If tasks or models differ.
+    """
+    for part in ("task", "model"):
+        if len({str(to_data(getattr(config, part))) for config in configs}) > 1:
+            raise InputError(f"runs told of together must have one {part}; these differ. Name them one by one.")
+
+
+def _print_several(records: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    from workbench.against_theory.seeds import over_runs
+
+    found = over_runs(records)
+    if as_json:
+        over = [to_data(one) for one in found]
+        print_json({"schema": "mesascope/theory-runs/1", "runs": list(records), "over_runs": over})
+        return
+    say(f"{len(records)} runs: {', '.join(record['run'] for record in records)}")
+    for form in records[0]["closed_forms"]:
+        rows = [row for row in found if row.closed_form == form["name"]]
+        if rows:
+            print_table(
+                f"{form['label']}: {form['statement']}",
+                ["quantity", "theory", "mean over runs", "95% interval over runs (t)", "each run"],
+                [_over_row(row) for row in rows],
+            )
+    print_faults(records[0])
+
+
+def _over_row(row: "OverRuns") -> list[str]:
+    each = "  ".join(number(value, 4) for value in row.values)
+    return [row.label, number(row.theory, 4), number(row.mean, 4), _ends(row.ci), each]
+
+
+def print_theory(record: Mapping[str, Any]) -> None:
+    """Theory beside measurement, then which closed forms do not describe the run, and why."""
+    say(f"{record['run']} at step {record['checkpoint']}, {record['n_prompts']} prompts")
+    forms = [form for form in record["closed_forms"] if form["applies"]]
+    for form in forms:
+        if form["rows"]:
+            print_table(f"{form['label']}: {form['statement']}", _COLUMNS, [_row(row) for row in form["rows"]])
+            for row in form["rows"]:
+                if row["note"]:
+                    say(wrapped(f"Mind: {row['label']}: {row['note']}."))
+        if form["between"]:
+            _print_between(form["between"])
+    for form in forms:
+        if form["curve"] and form["curve"]["is_model"]:
+            _print_curve(form)
+    _print_references(forms)
+    _print_patterns(record)
+    print_faults(record)
+
+
+def _row(row: Mapping[str, Any]) -> list[str]:
+    controls = ", ".join(f"{name} {number(value)}" for name, value in row["controls"].items())
+    return [row["label"], number(row["theory"], 4), number(row["measured"], 4), _ends(row["ci"]), controls]
+
+
+def _ends(ci: Sequence[float] | None) -> str:
+    return "–" if ci is None else f"[{number(ci[0], 4)}, {number(ci[1], 4)}]"
+
+
+def _print_between(way: Mapping[str, Any]) -> None:
+    if way["note"]:
+        say(wrapped(f"No way from here to what theory builds: {way['note']}"))
+        return
+    shown = spread(len(way["shares"]), 6)
+    print_table(
+        "Excess risk between the trained weights (0) and theory's (1), scales aligned",
+        ["share", *(number(way["shares"][i], 1) for i in shown)],
+        [["excess", *(number(way["excess"][i], 4) for i in shown)]],
+    )
+
+
+def _print_curve(form: Mapping[str, Any]) -> None:
+    curve = form["curve"]
+    shown = spread(len(curve["at"]), _PLACES)
+    axis = {"n_examples": "examples", "input_scale": "factor on inputs"}[curve["axis"]]
+    rows = [
+        [
+            f"{curve['at'][i]:g}",
+            number(curve["theory"][i], 4),
+            number(curve["measured"][i], 4),
+            "–" if curve["low"][i] is None else _ends((curve["low"][i], curve["high"][i])),
+        ]
+        for i in shown
+    ]
+    print_table(f"{form['label']}: {form['statement']}", [axis, "theory", "measured", "95% interval"], rows)
+    if curve["note"]:
+        say(wrapped(f"Mind: {curve['note']}"))
+
+
+def _print_references(forms: Sequence[Mapping[str, Any]]) -> None:
+    curves = {form["label"]: form["curve"] for form in forms if form["curve"] and not form["curve"]["is_model"]}
+    if not curves:
+        return
+    first = next(iter(curves.values()))
+    shown = spread(len(first["at"]), _PLACES)
+    told = [first["measured"], *(curve["theory"] for curve in curves.values())]
+    rows = [[f"{first['at'][i]:g}", *(number(values[i], 4) for values in told)] for i in shown]
+    print_table("Excess risk by number of examples, beside references", ["examples", "the model", *curves], rows)
+
+
+def _print_patterns(record: Mapping[str, Any]) -> None:
+    if record["weights"] is None:
+        say(wrapped(f"Weights are not told in the coordinates of the data: {record['unfolded']}."))
+        return
+    rows = []
+    for pattern in record["weights"]["patterns"]:
+        places = zip(*(_flat(pattern[name]) for name in ("scores", "null_mean", "null_low", "null_high")), strict=True)
+        for (where, score), (_, mean), (_, low), (_, high) in places:
+            null = f"{number(mean)} [{number(low)}, {number(high)}]"
+            rows.append([pattern["label"], where, number(score), number(pattern["perfect"], 0), null])
+    print_table(
+        "Patterns of the weights, beside random weights of equal norm",
+        ["pattern", "where", "score", "perfect", "random [95%]"],
+        rows,
+    )
+
+
+def _flat(scores: Sequence[Any]) -> list[tuple[str, float | None]]:
+    """Scores by layer, or by layer and head, with their places."""
+    if scores and isinstance(scores[0], list):
+        return [(f"layer {i + 1} head {j}", value) for i, row in enumerate(scores) for j, value in enumerate(row)]
+    return [(f"layer {i + 1}", value) for i, value in enumerate(scores)]
+
+
+def print_faults(record: Mapping[str, Any]) -> None:
+    """The closed forms that do not describe the run, each with the assumption that fails."""
+    rows = [[form["name"], form["fault"]] for form in record["closed_forms"] if not form["applies"]]
+    if rows:
+        print_table("Closed forms that do not describe this run", ["closed form", "because"], rows)
+
+
+VERB = Verb(
+    "theory",
+    "RUN | 'PATTERN*' [--step N] [--json]",
+    "hold a trained model against closed forms; a pattern sums runs of several seeds up",
+    run,
+)
