@@ -21,8 +21,8 @@ _TRAIN: Mapping[str, Any] = {"optimizer": "adamw", "weight_decay": 0.01, "betas"
 class RepeatedTokens(TokenTask):
     """A start token, then a block of distinct random tokens over and over (Olsson et al. 2022, "induction stimulus").
 
-    The length of the block is drawn for each prompt, so that no fixed distance tells where the last copy was. Small models
-    with learned positions or T5's biases lose as little without an induction head, those with rotary positions make one.
+    The length of the block is drawn for each prompt, so that no fixed distance tells where the last copy was. Small
+    models with learned positions or T5's biases lose as little without an induction head; rotary ones make one.
     """
 
     name: ClassVar[str] = "repeated_tokens"
