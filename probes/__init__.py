@@ -1,1 +1,1 @@
-"""What a read-out finds in activations."""
+"""What a read-out finds in activations, and what its score is worth."""

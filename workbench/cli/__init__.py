@@ -13,6 +13,7 @@ from workbench.cli.demo import VERB as DEMO
 from workbench.cli.heads import VERB as HEADS
 from workbench.cli.import_garg import VERB as IMPORT_GARG
 from workbench.cli.listing import ALGORITHMS_VERB, MODELS_VERB, TASKS_VERB
+from workbench.cli.probe import VERB as PROBE
 from workbench.cli.report import VERB as REPORT
 from workbench.cli.theory import VERB as THEORY
 from workbench.cli.train import VERB as TRAIN
@@ -30,6 +31,7 @@ VERBS = by_name(
     AGREE,
     HEADS,
     THEORY,
+    PROBE,
     CLAIMS,
     REPORT,
     DASH,

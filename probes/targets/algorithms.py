@@ -1,0 +1,93 @@
+"""Weight vectors that reference algorithms have learnt, finished or after so many steps."""
+
+from torch import Tensor
+
+from probes.examples import Seen
+from probes.record import Argument, ProbeTarget
+from workbench.errors import InputError
+
+_AKYUREK = "Akyurek et al. 2023, arXiv:2211.15661, section 4"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
+
+
+def _strength(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+STEPS = Argument("step", _count, "a number of steps of at least 0")
+_STRENGTH = Argument("strength", _strength, "a ridge strength of at least 0", default="task")
+
+
+def ols(seen: Seen) -> Tensor:
+    """Least squares, of least norm where n < d."""
+    return seen.weights("ols")
+
+
+def ridge(seen: Seen, strength: float | str = "task") -> Tensor:
+    """(S + strength I)^-1 m; by default the task's best strength, or 0.1 without noise."""
+    if isinstance(strength, str):
+        own = seen.examples.task.least_squares_ridge()
+        strength = float(own) if own else 0.1
+    return seen.weights("ridge", ridge=strength)
+
+
+def bayes(seen: Seen) -> Tensor:
+    """The mean of w under the posterior.
+
+    Raises:
+        InputError: If the task's posterior mean is not known.
+    """
+    found = posterior_mean(seen)
+    if found is None:
+        raise InputError(
+            f"target 'w_bayes' needs a task whose posterior mean is known; that of {seen.examples.task.name!r} with "
+            "these settings is not. Take w_ridge."
+        )
+    return found
+
+
+def posterior_mean(seen: Seen) -> Tensor | None:
+    """E[w | examples seen], or None where it is in no closed form."""
+    task = seen.examples.task
+    if "w" not in seen.batch.latents:
+        return None
+    strength = task.bayes_ridge()
+    if strength is not None:
+        return seen.weights("ridge", ridge=float(strength))
+    pool, noise = getattr(task, "pool", None), getattr(task, "noise_std", None)
+    if "pool_index" in seen.batch.latents and pool is not None and noise is not None:
+        return seen.weights("finite_pool", pool=seen.examples.once("pool", pool), noise_variance=max(noise**2, 1e-6))
+    return None
+
+
+def iterate(seen: Seen, step: int, algorithm: str) -> Tensor:
+    """w_k of an iterative algorithm, under its default conventions (docs/design.md)."""
+    return seen.weights(algorithm, step)
+
+
+def _gd(seen: Seen, step: int) -> Tensor:
+    return iterate(seen, step, "gd")
+
+
+def _newton(seen: Seen, step: int) -> Tensor:
+    return iterate(seen, step, "newton")
+
+
+def _cg(seen: Seen, step: int) -> Tensor:
+    return iterate(seen, step, "cg")
+
+
+W_OLS = ProbeTarget("w_ols", "least-squares weights of the examples seen", _AKYUREK, ols)
+W_RIDGE = ProbeTarget("w_ridge", "ridge weights of the examples seen", _AKYUREK, ridge, argument=_STRENGTH)
+W_BAYES = ProbeTarget("w_bayes", "posterior mean of w", _AKYUREK, bayes)
+W_GD = ProbeTarget("w_gd", "w_k of gradient descent", "von Oswald et al. 2023, arXiv:2212.07677", _gd, argument=STEPS)
+W_NEWTON = ProbeTarget("w_newton", "w_k of Newton", "Fu et al. 2024, arXiv:2310.17086", _newton, argument=STEPS)
+W_CG = ProbeTarget("w_cg", "w_k of conjugate gradient", "Fu et al. 2024, arXiv:2310.17086", _cg, argument=STEPS)

@@ -1,0 +1,93 @@
+"""Probes that are fitted to activations in memory, all sites and copies of a target together."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from probes.material import Material, stream
+from probes.methods.ridge import check_enough
+from probes.outcome import Outcome, Outcomes
+from probes.record import Probe, Samples
+from probes.scores import r2
+from workbench.batch import RegressionBatch
+from workbench.models.transformer import Transformer
+
+
+def trained_outcomes(method: Probe, model: Transformer, material: Material, *, controls: bool) -> Outcomes:
+    """Fit and apply one method at every group of places, one group in memory at a time.
+
+    Args:
+        method: Registry record.
+        model: The model.
+        material: Prompts, places and targets.
+        controls: Whether to fit a copy with targets of other prompts beside each.
+
+    Raises:
+        InputError: If there are no more training samples than features, or activations are not finite.
+    """
+    found: Outcomes = []
+    for index in range(len(material.groups)):
+        one = material.some(index, index + 1)
+        fit = _kept(model, one.fit, one, pooled=method.pools)
+        test = _kept(model, one.test, one, pooled=method.pools)
+        found.append({name: _component(method, one, fit[name], test[name], controls=controls) for name in fit})
+    return found
+
+
+def _kept(model: Transformer, batch: RegressionBatch, material: Material, *, pooled: bool) -> dict[str, Tensor]:
+    """Activations of all prompts, places as samples."""
+    pieces = [piece.by_group[0] for piece in stream(model, batch, material, pooled=pooled)]
+    return {
+        name: rearrange(
+            torch.cat([piece[name] for piece in pieces], 1), "site prompt place ... -> site (prompt place) ..."
+        )
+        for name in material.components
+    }
+
+
+def _component(method: Probe, material: Material, fit: Tensor, test: Tensor, *, controls: bool) -> dict[str, Outcome]:
+    return {
+        name: _target(method, material, name, fit, test, controls=controls) for name in material.fit_columns[0].parts
+    }
+
+
+def _target(method: Probe, material: Material, name: str, fit: Tensor, test: Tensor, *, controls: bool) -> Outcome:
+    config, n_places = material.config, len(material.groups[0].places)
+    generator = torch.Generator().manual_seed(config.seed)
+    own, held_out = (
+        _copies(each[0].part(name), generator, copies=controls)
+        for each in (material.fit_columns, material.test_columns)
+    )
+    n_train = config.n_train * n_places
+    check_enough(n_train, fit.shape[-1])
+    train, validation = (Samples(fit[:, rows], own[:, rows]) for rows in (slice(n_train), slice(n_train, None)))
+    probes = method.fit(train, validation, config.training, config.seed)
+    said = probes(test)  # [site copy sample column]
+    at_validation = probes(validation.activations)
+    classes = method.says == "classes"
+    score = _accuracy if classes else _r2
+    by_copy = score(said, held_out)
+    pooling = getattr(probes, "shares", None)
+    return Outcome(
+        said=said[:, 0].unflatten(1, (-1, n_places)),
+        shuffled=by_copy[:, 1:],
+        matched=by_copy[:, 1:],
+        n_features=fit.shape[-1] * (fit.shape[-2] if method.pools else 1),
+        noise=None if classes else (at_validation[:, 0] - validation.targets[0]).square().mean(1),
+        pooling=None if pooling is None else pooling[:, 0],
+    )
+
+
+def _copies(values: Tensor, generator: torch.Generator, *, copies: bool) -> Tensor:
+    """The targets, and those of other prompts behind if asked for: ``[copy sample column]``."""
+    order = torch.randperm(len(values), generator=generator)
+    both = torch.stack([values, values[order]] if copies else [values])
+    return rearrange(both, "copy prompt place column -> copy (prompt place) column")
+
+
+def _r2(said: Tensor, truth: Tensor) -> Tensor:
+    return torch.stack([r2(said[:, copy, :, None], truth[copy][:, None]) for copy in range(len(truth))], 1)
+
+
+def _accuracy(said: Tensor, truth: Tensor) -> Tensor:
+    return (said == truth).double().mean((2, 3))

@@ -1,0 +1,174 @@
+"""Targets against closed forms, prompt by prompt."""
+
+import numpy as np
+import pytest
+import torch
+
+from probes.columns import check_varies, columns
+from probes.examples import Examples, Seen
+from probes.places import Group, Place
+from probes.targets import TARGETS, find_target
+from workbench.errors import InputError
+from workbench.tasks import LinearRegression
+
+D, CONTEXT = 3, 8
+TASK = LinearRegression(d_input=D, n_context=CONTEXT, noise_std=0.2)
+BATCH = TASK.prompts(0, "targets", 0, 5)
+
+
+def seen(n, task=TASK, scale="sum"):
+    return Seen(Examples(task.prompts(0, "targets", 0, 5), task, scale), n, 2 * n - 1)
+
+
+def upper(matrix):
+    return matrix[np.triu_indices(D)]
+
+
+def newton_matrix(S, k):
+    M = S / np.linalg.norm(S, 2) ** 2
+    for _ in range(k):
+        M = 2 * M - M @ S @ M
+    return M
+
+
+def gd(S, m, k):
+    w, eta = 0 * m, 1 / np.linalg.norm(S, 2)
+    for _ in range(k):
+        w = w - eta * (S @ w - m)
+    return w
+
+
+EXPECTED = {
+    "w": lambda X, y, S, m: None,
+    "w_ols": lambda X, y, S, m: np.linalg.lstsq(X, y)[0],
+    "w_ridge": lambda X, y, S, m: np.linalg.solve(S + 0.04 * np.eye(D), m),
+    "w_ridge:0.5": lambda X, y, S, m: np.linalg.solve(S + 0.5 * np.eye(D), m),
+    "w_bayes": lambda X, y, S, m: np.linalg.solve(S + 0.04 * np.eye(D), m),
+    "moment_vector": lambda X, y, S, m: m,
+    "moment_matrix": lambda X, y, S, m: upper(S),
+    "inverse_moment_matrix": lambda X, y, S, m: upper(np.linalg.pinv(S)),
+    "newton_matrix:3": lambda X, y, S, m: upper(newton_matrix(S, 3)),
+    "w_gd:4": lambda X, y, S, m: gd(S, m, 4),
+    "w_newton:2": lambda X, y, S, m: newton_matrix(S, 2) @ m,
+    "w_cg:3": lambda X, y, S, m: np.linalg.lstsq(X, y)[0],
+    "residuals_gd:4": lambda X, y, S, m: y - X @ gd(S, m, 4),
+    "residuals_newton:2": lambda X, y, S, m: y - X @ newton_matrix(S, 2) @ m,
+    "x_earlier": lambda X, y, S, m: X[-1],
+    "x_earlier:2": lambda X, y, S, m: X[-2],
+    "y_earlier:2": lambda X, y, S, m: y[-2:-1],
+    "condition_number": lambda X, y, S, m: np.log10([np.linalg.cond(S)]),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("n", [3, 6])
+def test_a_target_is_its_closed_form(name, n):
+    value = find_target(name).compute(seen(n))
+    if name == "w":
+        torch.testing.assert_close(value, BATCH.latents["w"].double())
+        return
+    for prompt in range(5):
+        X, y = BATCH.xs[prompt, :n].double().numpy(), BATCH.ys[prompt, :n].double().numpy()
+        expected = EXPECTED[name](X, y, X.T @ X, X.T @ y)
+        np.testing.assert_allclose(value[prompt].numpy(), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name != "w"])
+def test_a_target_of_the_prompt_ignores_what_was_not_seen(name):
+    n, changed = 4, TASK.prompts(0, "targets", 0, 5)
+    xs, ys = changed.xs.clone(), changed.ys.clone()
+    xs[:, n:], ys[:, n:] = 7.0, -3.0
+    other = Seen(Examples(type(changed)(xs, ys, changed.latents), TASK), n, 2 * n - 1)
+    target = find_target(name)
+    torch.testing.assert_close(target.compute(other), target.compute(seen(n)), rtol=0, atol=1e-12)
+
+
+def test_every_target_is_tested_or_a_latent():
+    assert {name.partition(":")[0] for name in EXPECTED} == set(TARGETS) - {"sigma", "latent", "position"}
+
+
+def test_means_are_sums_over_n():
+    for name, power in (("moment_vector", 1), ("moment_matrix", 1), ("inverse_moment_matrix", -1), ("w_ols", 0)):
+        target = find_target(name)
+        ratio = target.compute(seen(5)) / target.compute(seen(5, scale="mean"))
+        torch.testing.assert_close(ratio, torch.full_like(ratio, 5.0**power))
+
+
+def test_the_whole_prompt_can_have_been_seen():
+    X, y = BATCH.xs[0].double().numpy(), BATCH.ys[0].double().numpy()
+    np.testing.assert_allclose(find_target("w_ols").compute(seen(CONTEXT))[0], np.linalg.lstsq(X, y)[0], rtol=1e-6)
+
+
+def test_latents_are_found_by_name_and_whole_numbers_are_classes():
+    pool = LinearRegression(d_input=D, n_context=CONTEXT, weights="pool", n_pool=4)
+    value = find_target("latent:pool_index").compute(seen(2, pool))
+    assert value.dtype == torch.int64
+    assert value.shape == (5,)
+    covariance = find_target("latent:covariance").compute(seen(2))
+    assert covariance.shape == (5, D * D)
+
+
+def test_a_task_of_a_pool_has_its_posterior_mean_and_one_of_sparse_w_none():
+    pool = LinearRegression(d_input=D, n_context=CONTEXT, weights="pool", n_pool=4)
+    best = TARGETS["w"].best
+    torch.testing.assert_close(best(seen(6, pool)), seen(6, pool).batch.latents["w"].double(), rtol=1e-3, atol=1e-3)
+    sparse = LinearRegression(d_input=D, n_context=CONTEXT, weights="sparse", n_nonzero=1)
+    assert best(seen(6, sparse)) is None
+    with pytest.raises(InputError, match=r"target 'w_bayes' needs a task whose posterior mean is known.*w_ridge"):
+        find_target("w_bayes").compute(seen(6, sparse))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("w_olss", "Unknown probe target 'w_olss'. Did you mean 'w_ols'"),
+        ("w_gd", "'w_gd' must be given as w_gd:ARGUMENT, a number of steps"),
+        ("w_gd:-1", "w_gd:ARGUMENT, a number of steps of at least 0; got 'w_gd:-1'"),
+        ("w_gd:1.5", "number of steps"),
+        ("w_ridge:inf", "a ridge strength of at least 0"),
+        ("x_earlier:0", "how many examples back"),
+        ("latent:", "the name of a latent"),
+        ("w_ols:3", "'w_ols' must be given without an argument"),
+    ],
+)
+def test_names_that_are_none_are_refused(name, told):
+    with pytest.raises(InputError, match=told):
+        find_target(name)
+
+
+def test_what_a_task_does_not_have_is_refused_with_what_it_has():
+    with pytest.raises(InputError, match=r"Unknown latent of task 'linear_regression' 'sigma'.*Known: w, noise, cov"):
+        find_target("sigma").compute(seen(2))
+    with pytest.raises(InputError, match="an example 3 back must have been seen; got n_context 2"):
+        find_target("x_earlier:3").compute(seen(2))
+    with pytest.raises(InputError, match="'condition_number' must have seen an example"):
+        find_target("condition_number").compute(seen(0))
+
+
+def test_a_target_that_is_the_same_for_all_prompts_is_refused():
+    group = Group((Place(7),))
+    [found] = columns(BATCH, TASK, [find_target("position")], [group], "sum")
+    with pytest.raises(InputError, match="'position' must differ between prompts; at position 7 it is the same"):
+        check_varies(found, group)
+    both = Group((Place(7), Place(9)))
+    [found] = columns(BATCH, TASK, [find_target("position"), find_target("w")], [both], "sum")
+    check_varies(found, both)
+    assert found.part("position")[0, :, 0].tolist() == [7.0, 9.0]
+    assert found.part("w").shape == (5, 2, D)
+
+
+def test_shuffled_copies_belong_to_other_prompts_and_keep_their_places_together():
+    both = Group((Place(7), Place(9)))
+    [found] = columns(BATCH, TASK, [find_target("moment_vector"), find_target("y_earlier")], [both], "sum")
+    wide = found.shuffled(2, torch.Generator().manual_seed(0))
+    assert torch.equal(wide[..., :4], found.values)
+    for copy in (1, 2):
+        own = wide[..., 4 * copy : 4 * copy + 4]
+        order = [int((found.values == own[p]).all((1, 2)).nonzero()) for p in range(5)]
+        assert sorted(order) == list(range(5))
+    assert [(part.start, part.stop) for part in found.copies(1)] == [(0, 3), (3, 4), (4, 7), (7, 8)]
+
+
+def test_targets_of_unlike_sizes_cannot_share_a_probe():
+    with pytest.raises(InputError, match="one size wherever one probe reads"):
+        columns(BATCH, TASK, [find_target("residuals_gd:1")], [Group((Place(5), Place(7)))], "sum")
