@@ -29,7 +29,7 @@ class Examples:
     batch: RegressionBatch
     task: Task
     scale: str = "sum"
-    _known: dict[Any, Tensor] = field(default_factory=dict)
+    _known: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def prefixes(self) -> Prefixes:
@@ -49,12 +49,13 @@ class Examples:
         Raises:
             InputError: As `workbench.baselines.weights`.
         """
-        key = (name, step, *((option, id(value)) for option, value in sorted(options.items())))
-        if key not in self._known:
-            steps = None if step is None else [step]
+        steps = None if step is None else [step]
+
+        def run() -> Tensor:
             found = baselines.weights(name, self.prefixes, steps=steps, **options)
-            self._known[key] = found if step is None else found[0]
-        return self._known[key]
+            return found if step is None else found[0]
+
+        return self.once(f"{name} {step} {sorted(options.items())}", run)
 
     def once(self, key: str, make: Callable[[], Tensor]) -> Tensor:
         """What ``make`` makes, made once."""

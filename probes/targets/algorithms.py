@@ -5,6 +5,7 @@ from torch import Tensor
 from probes.examples import Seen
 from probes.record import Argument, ProbeTarget
 from workbench.errors import InputError
+from workbench.tasks.regression import RegressionTask
 
 _AKYUREK = "Akyurek et al. 2023, arXiv:2211.15661, section 4"
 
@@ -55,17 +56,14 @@ def bayes(seen: Seen) -> Tensor:
 
 
 def posterior_mean(seen: Seen) -> Tensor | None:
-    """E[w | examples seen], or None where it is in no closed form."""
-    task = seen.examples.task
-    if "w" not in seen.batch.latents:
+    """E[w | examples seen], or None where no reference algorithm knows it."""
+    task, latents = seen.examples.task, seen.batch.latents
+    known = task.bayes() if isinstance(task, RegressionTask) else ()
+    if "w" not in latents or seen.batch.ys.ndim == 3 or len(known) != 1:
         return None
-    strength = task.bayes_ridge()
-    if strength is not None:
-        return seen.weights("ridge", ridge=float(strength))
-    pool, noise = getattr(task, "pool", None), getattr(task, "noise_std", None)
-    if "pool_index" in seen.batch.latents and pool is not None and noise is not None:
-        return seen.weights("finite_pool", pool=seen.examples.once("pool", pool), noise_variance=max(noise**2, 1e-6))
-    return None
+    [reference] = known
+    found = seen.weights(reference.name, **reference.options)
+    return found if found.shape == latents["w"].shape else None
 
 
 def iterate(seen: Seen, step: int, algorithm: str) -> Tensor:

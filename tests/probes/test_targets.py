@@ -10,6 +10,7 @@ from probes.places import Group, Place
 from probes.targets import TARGETS, find_target
 from workbench.errors import InputError
 from workbench.tasks import LinearRegression
+from workbench.tasks.multi_task_regression import MultiTaskRegression
 
 D, CONTEXT = 3, 8
 TASK = LinearRegression(d_input=D, n_context=CONTEXT, noise_std=0.2)
@@ -108,14 +109,27 @@ def test_latents_are_found_by_name_and_whole_numbers_are_classes():
     assert covariance.shape == (5, D * D)
 
 
-def test_a_task_of_a_pool_has_its_posterior_mean_and_one_of_sparse_w_none():
-    pool = LinearRegression(d_input=D, n_context=CONTEXT, weights="pool", n_pool=4)
-    best = TARGETS["w"].best
-    torch.testing.assert_close(best(seen(6, pool)), seen(6, pool).batch.latents["w"].double(), rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize("weights", ["gaussian", "pool", "sparse"])
+def test_the_best_guess_of_w_errs_less_than_least_squares_and_is_not_shrunk_too_far(weights):
+    task = LinearRegression(d_input=D, n_context=CONTEXT, noise_std=0.5, weights=weights, n_pool=4, n_nonzero=1)
+    much = Seen(Examples(task.prompts(0, "targets", 0, 800), task), 4, 7)
+    w, best = much.batch.latents["w"].double(), TARGETS["w"].best(much)
+    error = (best - w).square().sum()
+    assert error < 0.9 * (find_target("w_ols").compute(much) - w).square().sum()
+    slope = (best * w).sum() / best.square().sum()  # 1 for a posterior mean: E[w | prompt] = best
+    assert slope.item() == pytest.approx(1.0, abs=0.06)
+
+
+def test_without_a_known_posterior_mean_there_is_no_best_guess():
     sparse = LinearRegression(d_input=D, n_context=CONTEXT, weights="sparse", n_nonzero=1)
-    assert best(seen(6, sparse)) is None
+    assert TARGETS["w"].best(seen(6, sparse)) is None
     with pytest.raises(InputError, match=r"target 'w_bayes' needs a task whose posterior mean is known.*w_ridge"):
         find_target("w_bayes").compute(seen(6, sparse))
+    many = MultiTaskRegression(d_input=D, n_context=CONTEXT, n_used=2)
+    assert TARGETS["w"].best(seen(6, many)) is None
+    with pytest.raises(InputError, match="need labels that are numbers; these are vectors"):
+        find_target("w_ols").compute(seen(6, many))
+    assert find_target("y_earlier").compute(seen(6, many)).shape == seen(6, many).ys[:, 0].shape
 
 
 @pytest.mark.parametrize(

@@ -42,5 +42,5 @@ def build(d_input: int, n_context: int, n_steps: int, *, step_size: float | Sequ
         write_head(block, 0, query=one, key=y, value=x, out=eta * w.mT)
         write_head(block, 1, query=w, key=x, value=x, out=-eta * w.mT)
     write_head(reading, 0, query=x, key=w, value=one, out=-y.mT)
-    predict_minus(model, d_input)
+    predict_minus(model, y)
     return model
