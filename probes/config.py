@@ -45,7 +45,7 @@ class ProbeConfig:
     targets: tuple[str, ...] = ("w", "w_ols", "moment_vector", "moment_matrix")
     """What to look for; NAME or NAME:ARGUMENT, such as w_gd:4 or latent:pool_index."""
     methods: tuple[str, ...] = ("ridge",)
-    """How: ridge, mlp for numbers; logistic, nearest_mean for classes."""
+    """How: ridge, mlp, pooled_linear, pooled_mlp for numbers; logistic, nearest_mean for classes."""
     reading: Literal["answer", "query", "last", "each", "shared"] = "answer"
     """Which token is read for n examples seen: the y seen last; the x that asks next; the last x of the prompt; every
     token, each by a probe of its own; or the y tokens of all n by one probe."""
@@ -71,7 +71,7 @@ class ProbeConfig:
     n_resamples: int = 1000
     """Bootstrap resamples over prompts."""
     training: MlpConfig = field(default_factory=MlpConfig)
-    """How mlp is trained."""
+    """How mlp, pooled_linear and pooled_mlp are trained."""
 
     def __post_init__(self) -> None:
         refuse_faults(

@@ -1,6 +1,6 @@
 """Where a model holds X^T y and where it holds the solution, after Akyurek et al. 2023, section 4.
 
-    python -m probes.weight_vectors RUN [--methods ridge mlp] [--n-contexts 8 16] [--json]
+    python -m probes.weight_vectors RUN [--methods ridge mlp pooled_mlp] [--n-contexts 8 16] [--json]
 
 Prints, for every number of examples seen, R^2 by layer of the moment vector, of least squares and of w itself, each
 with its controls, and the first layer that decodes each nearly best. The study is kept in the run folder.

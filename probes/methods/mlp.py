@@ -11,7 +11,7 @@ from probes.record import Probe, Samples
 def network(weights: Weights, activations: Tensor) -> Tensor:
     """A linear map, GELU, a linear map."""
     hidden = F.gelu(activations @ weights["w_in"] + weights["b_in"])
-    return hidden @ weights["w_out"] + weights["b_out"]
+    return hidden @ weights["out"] + weights["b_out"]
 
 
 def shapes(width: int, n_hidden: int, n_columns: int) -> dict[str, tuple[int, ...]]:
@@ -19,7 +19,7 @@ def shapes(width: int, n_hidden: int, n_columns: int) -> dict[str, tuple[int, ..
     return {
         "w_in": (width, n_hidden),
         "b_in": (n_hidden,),
-        "w_out": (n_hidden, n_columns),
+        "out": (n_hidden, n_columns),
         "b_out": (n_columns,),
     }
 

@@ -154,7 +154,11 @@ def train(
 
 
 def first_weights(shapes: Mapping[str, tuple[int, ...]], seed: int, which: int) -> Weights:
-    """Initial weights of one network: the same for every site and copy, which so differ by what they hold alone."""
+    """Initial weights of one network: the same for every site and copy, which so differ by what they hold alone.
+
+    Last maps start at 0, so that shares of tokens first move once the map has found a direction, not against a random
+    one: from where all shares are lost to a wrong token there is no way back.
+    """
     generator = torch.Generator().manual_seed(_SEEDS_APART * seed + which + 1)
     drawn = {name: 2 * torch.rand(*shape, generator=generator) - 1 for name, shape in shapes.items()}
     return {name: w / math.sqrt(len(w)) if name.startswith("w") else 0 * w for name, w in drawn.items()}

@@ -10,7 +10,7 @@ import torch
 from probes.code_length import bits_saved, block_ends
 from probes.config import MlpConfig, ProbeConfig
 from probes.evaluate import Models, evaluate
-from probes.methods import PROBES, mlp
+from probes.methods import PROBES, mlp, pooled
 from probes.methods.stacked import first_weights, train
 from probes.record import Samples
 from probes.sums import Sums
@@ -85,6 +85,27 @@ def test_an_mlp_decodes_what_no_linear_map_does():
     assert scores["mlp"] > 0.85
 
 
+@pytest.mark.parametrize("name", ["pooled_linear", "pooled_mlp"])
+def test_pooling_finds_the_tokens_that_hold_it(name):
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, 1300, 4, 3, generator=g)
+    held = (0.5 * rows[0, :, 1] + 0.5 * rows[0, :, 3])[None].double()
+    parts = [Samples(rows[:, at], held[:, at]) for at in (slice(900), slice(900, 1100))]
+    fitted = PROBES[name].fit(*parts, MlpConfig(n_hidden=16, n_steps=400, n_batch=128, lr=1e-2), 0)
+    [[shares]] = fitted.shares.tolist()
+    assert sum(shares) == pytest.approx(1.0, abs=1e-5)
+    assert shares[1] == pytest.approx(0.5, abs=0.06)
+    assert shares[3] == pytest.approx(0.5, abs=0.06)
+    said = fitted(rows[:, 1100:])[0, 0]
+    assert 1 - ((said - held[0, 1100:]).square().sum() / held[0, 1100:].square().sum()).item() > 0.93
+
+
+def test_shares_of_tokens_are_a_mean():
+    activations = torch.arange(12.0).reshape(2, 3, 2)
+    equal = pooled.pool(torch.zeros(3), activations)
+    torch.testing.assert_close(equal, activations.mean(1))
+
+
 def test_classes_agree_with_scikit_learn():
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import NearestCentroid
@@ -124,17 +145,18 @@ def test_a_study_of_classes_has_accuracies_and_their_chance():
     assert told["accuracy"] == classes[0].score
 
 
-def test_a_study_by_trained_probes_has_all_controls():
-    config = replace(QUICK, targets=("y_earlier:2",), methods=("mlp",), training=FEW)
+def test_a_study_by_trained_probes_has_all_controls_and_says_what_is_read():
+    config = replace(QUICK, targets=("y_earlier:2",), methods=("mlp", "pooled_linear", "pooled_mlp"), training=FEW)
     found = evaluate(Models(small(), small(), small(seed=1)), TASK, replace(config, n_contexts=(2,)))
-    assert len(found.scores) == 3
+    assert len(found.scores) == 9
     for s in found.scores:
         assert s.control is not None
         assert s.selectivity == pytest.approx(s.score - s.shuffled)
         assert s.v_information is not None
         assert s.code_length_saved is None
         assert s.strength is None
-    assert found.poolings == ()
+    assert {p.method for p in found.poolings} == {"pooled_linear", "pooled_mlp"}
+    assert all(len(p.shares) == 4 and sum(p.shares) == pytest.approx(1.0, abs=1e-5) for p in found.poolings)
 
 
 def test_the_online_code_of_a_gaussian_channel_saves_its_mutual_information():
