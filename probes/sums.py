@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from einops import einsum
 from jaxtyping import Float
+from scipy.linalg.blas import dsyrk  # pyright: ignore[reportAttributeAccessIssue]  # made by f2py
 from torch import Tensor
 
 Rows = Float[Tensor, "site sample width"]
@@ -32,10 +34,10 @@ class Sums:
     @classmethod
     def of(cls, rows: Rows, targets: Float[Tensor, "sample column"]) -> "Sums":
         """The sums over some samples."""
-        rows, targets = rows.double(), targets.double()
-        return cls(
-            len(targets), rows.sum(1), targets.sum(0), rows.mT @ rows, rows.mT @ targets, targets.square().sum(0)
-        )
+        targets = targets.double()
+        parts = [_products(site.double(), targets) for site in rows]  # one site at a time: it fits a processor's cache
+        x, gram, cross = (torch.stack(each) for each in zip(*parts, strict=True))
+        return cls(len(targets), x, targets.sum(0), gram, cross, targets.square().sum(0))
 
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(
@@ -69,3 +71,11 @@ class Sums:
         shifted = einsum(weights, self.x, "site width column, site width -> site column") - self.y
         total = fitted - 2 * agreed + self.squares + 2 * intercepts * shifted + self.n * intercepts.square()
         return (total / self.n).clamp(min=0.0)
+
+
+def _products(rows: Float[Tensor, "sample width"], targets: Float[Tensor, "sample column"]) -> tuple[Tensor, ...]:
+    """Sum, Gram matrix and cross products of one site; on a CPU only half of the symmetric matrix is computed."""
+    if rows.device.type != "cpu":
+        return rows.sum(0), rows.mT @ rows, rows.mT @ targets
+    upper = torch.from_numpy(dsyrk(1.0, rows.contiguous().numpy().T))  # BLAS leaves 0 below the diagonal
+    return rows.sum(0), upper + upper.triu(1).mT, rows.mT @ targets
