@@ -44,7 +44,9 @@ class HeadsConfig:
     epsilon: float = 0.3
     """Attention that makes a sink in the sink rate."""
     interventions: bool = True
-    """Whether every head is also silenced in three ways."""
+    """Whether heads are also silenced in three ways."""
+    n_silenced: int | None = None
+    """How many: those whose attention on position 0 differs most between domains, or all of them if None."""
     rules: LabelRules = field(default_factory=LabelRules)
     """Thresholds of the labels."""
 
@@ -57,6 +59,12 @@ class HeadsConfig:
                     for value in [getattr(self, name)]
                 ),
                 must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
+                must(
+                    "n_silenced",
+                    "be a whole number of at least 0, or None",
+                    self.n_silenced,
+                    self.n_silenced is None or is_count(self.n_silenced, 0),
+                ),
                 must("epsilon", "be between 0 and 1", self.epsilon, is_finite(self.epsilon, 0) and self.epsilon <= 1),
             ]
         )
@@ -100,7 +108,8 @@ def measure_heads(
     changes = None
     if config.interventions:
         losses = {name: reading.losses for name, reading in readings.items()}
-        changes = loss_changes(model, domains, losses, mean_z, config.n_batch, tell)
+        chosen = _most_different(readings, config.n_silenced)
+        changes = loss_changes(model, domains, losses, mean_z, config.n_batch, tell, chosen)
     tell("reading the weights")
     of_weights = _weight_scores(weights, ids)
     n_layers, n_heads = mean_z.shape[:2]
@@ -117,12 +126,21 @@ def measure_heads(
         "layers": _layers(readings),
         "sink_tokens": _sink_tokens(readings, text.tokens),
         "extreme": {
-            "sink": {name: _sink_rates(reading, config) for name, reading in readings.items()},
+            "sink": {name: sink_rates(reading, config) for name, reading in readings.items()},
             "drain": {name: _ratio(reading.value_norms).tolist() for name, reading in readings.items()},
             "peak": {name: reading.stream_norms.tolist() for name, reading in readings.items()},
             "massive": [to_data(each) for each in massive_activations(model, text.tokens[:_N_EXTREME])],
         },
     }
+
+
+def _most_different(readings: Mapping[str, Reading], n: int | None) -> list[tuple[int, int]]:
+    """Layer and head of those that differ most between domains in attention on position 0; where there is one domain,
+    of those that attend most to it."""
+    means = torch.stack([reading.sink_mass.nanmean(-1) for reading in readings.values()])
+    spread = means.amax(0) - means.amin(0) if len(means) > 1 else means[0]
+    order = spread.flatten().argsort(descending=True, stable=True).tolist()
+    return sorted(divmod(place, spread.shape[1]) for place in order[:n])
 
 
 def _detected(
@@ -263,7 +281,7 @@ def _layers(readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
     ]
 
 
-def _sink_rates(reading: Reading, config: HeadsConfig) -> dict[str, Any]:
+def sink_rates(reading: Reading, config: HeadsConfig) -> dict[str, Any]:
     """Gu et al.'s share of heads, counted prompt by prompt, and the whole distribution over heads of mean alpha."""
     alpha = reading.attention_to_first
     n = min(config.sink_length, reading.value_norms.shape[-1])

@@ -3,7 +3,7 @@
 Later layers see the change: patterns are live, not frozen.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,8 +48,11 @@ def loss_changes(
     mean_z: Float[Tensor, "layer head d_head"],
     n_batch: int,
     tell: Callable[[str], None],
+    chosen: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, dict[str, Float[Tensor, "layer head prompt"]]]:
     """Loss with a head silenced minus loss as it is, in nats, of every prompt: by kind, then by domain.
+
+    NaN for heads that are not silenced.
 
     Args:
         model: Any with TransformerLens's hook names.
@@ -57,7 +60,8 @@ def loss_changes(
         losses: Of the same prompts as the model is.
         mean_z: What ``mean_ablated`` puts in.
         n_batch: Prompts at a time.
-        tell: Told which layer is at work.
+        tell: Told which head is at work.
+        chosen: Layer and head of those that are silenced; all if None.
     """
     n_layers, n_heads = mean_z.shape[:2]
     found = {
@@ -66,12 +70,13 @@ def loss_changes(
         }
         for kind in KINDS
     }
-    for layer in range(n_layers):
-        tell(f"silencing the heads of layer {layer}")
-        for head in range(n_heads):
-            for kind in KINDS:
-                hook = silencing(kind, layer, head, mean_z)
-                for name, batch in domains.items():
-                    changed = [prompt_losses(model, part, [hook]).cpu() for part in parts(batch, n_batch)]
-                    found[kind][name][layer, head] = torch.cat(changed) - losses[name]
+    if chosen is None:
+        chosen = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
+    for number, (layer, head) in enumerate(chosen, start=1):
+        tell(f"silencing L{layer}H{head}, {number} of {len(chosen)} heads")
+        for kind in KINDS:
+            hook = silencing(kind, layer, head, mean_z)
+            for name, batch in domains.items():
+                changed = [prompt_losses(model, part, [hook]).cpu() for part in parts(batch, n_batch)]
+                found[kind][name][layer, head] = torch.cat(changed) - losses[name]
     return found

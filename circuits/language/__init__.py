@@ -1,0 +1,15 @@
+"""Language models of others, opened for the same tools: weights from files, never from a network."""
+
+from circuits.language.opening import LanguageModel, open_language_model
+from circuits.language.stimuli import random_rows, text_rows
+from circuits.language.texts import TEXTS, Text, text_of_file
+
+__all__ = [
+    "TEXTS",
+    "LanguageModel",
+    "Text",
+    "open_language_model",
+    "random_rows",
+    "text_of_file",
+    "text_rows",
+]

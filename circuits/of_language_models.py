@@ -1,0 +1,163 @@
+"""Head records of language models: on natural text of several domains, random tokens and repeated tokens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psutil
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from circuits.heads import HeadsConfig, measure_heads
+from circuits.language import LanguageModel, Text, random_rows, text_rows
+from circuits.of_runs import SCHEMA
+from circuits.reading import ReadingConfig, read_text
+from circuits.stimuli import repeated
+from workbench.batch import TokenBatch
+from workbench.configs import is_count, no_nan, to_data
+from workbench.errors import InputError, must, refuse_faults
+
+_BYTES = 4
+_COPIES = 4
+"""Logits, their logarithms and temporaries; patterns, scores and temporaries."""
+_SHARE_OF_FREE = 0.25
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """How the heads of a language model are measured."""
+
+    n_prompts: int = 16
+    """Windows per domain."""
+    n_tokens: int = 128
+    """Tokens of a window, BOS included."""
+    seed: int = 0
+    """Of random tokens."""
+    n_silenced: int | None = 16
+    """Heads that are silenced in three ways for their loss change: those whose attention on the first token differs
+    most between domains. All of them if None, which takes hours on a CPU; 0 for none."""
+    memory_gb: float | None = None
+    """What activations may take at a time; a quarter of the free memory if None."""
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    """Thresholds, and the sink rate; its numbers of prompts and its seed are not used."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(
+            [
+                must("n_prompts", "be a whole number of at least 2", self.n_prompts, is_count(self.n_prompts, 2)),
+                must("n_tokens", "be a whole number of at least 8", self.n_tokens, is_count(self.n_tokens, 8)),
+                must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
+                must(
+                    "n_silenced",
+                    "be a whole number of at least 0, or None",
+                    self.n_silenced,
+                    self.n_silenced is None or is_count(self.n_silenced, 0),
+                ),
+            ]
+        )
+
+
+def heads_of_language_model(
+    model: LanguageModel,
+    texts: Mapping[str, Text],
+    config: LanguageConfig | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """The head record of a language model, as the JSON output has it.
+
+    Scores and loss changes are on the texts; sink rates, which are read on no repeated tokens, stand beside those on
+    random and on repeated tokens (Gu et al. 2024, section 4).
+
+    Args:
+        model: From `circuits.language.open_language_model`.
+        texts: Domains, at least one.
+        config: Settings; the defaults if None.
+        tell: Told each stage as it starts.
+
+    Raises:
+        InputError: If a text is too short, a window longer than the model takes, or memory too small for one window.
+    """
+    config = config or LanguageConfig()
+    bridge: Any = model.bridge
+    if config.n_tokens > bridge.cfg.n_ctx:
+        raise InputError(f"n_tokens must be at most {bridge.cfg.n_ctx}, what the model takes; got {config.n_tokens}.")
+    device = next(bridge.parameters()).device
+    shape = {"n_rows": config.n_prompts, "n_tokens": config.n_tokens, "bos": model.bos}
+    domains = {
+        name: next_tokens(text_rows(model.tokenize, text.read(), **shape, name=name)).to(device)
+        for name, text in texts.items()
+    }
+    settings = replace(
+        config.heads,
+        n_prompts=config.n_prompts,
+        n_batch=n_at_once(bridge.cfg, config),
+        seed=config.seed,
+        n_silenced=config.n_silenced,
+    )
+    found = measure_heads(bridge, domains, model.ids, model.bos, settings, tell=tell)
+    for name, rows in _controls(model, config).items():
+        tell(f"reading {name}")
+        found["extreme"]["sink"][name] = _sink(bridge, rows.to(device), settings)
+    for token in found["sink_tokens"]:
+        if token["token"] is not None:
+            token["text"] = model.show([token["token"]])[0]
+    head = {
+        "schema": SCHEMA,
+        "model": model.name,
+        "n_weights": model.n_weights,
+        "config": to_data(config),
+        "sources": {name: text.source for name, text in texts.items()},
+    }
+    found["bos"] = {"token": model.bos, "policy": model.bos_policy}
+    return no_nan({**head, **found})
+
+
+def next_tokens(rows: Int[Tensor, "row pos"]) -> TokenBatch:
+    """Rows with the token that follows each position; the last position is not scored."""
+    mask = torch.ones_like(rows, dtype=torch.bool)
+    mask[:, -1] = False
+    return TokenBatch(rows, rows.roll(-1, 1), mask)
+
+
+def n_at_once(cfg: Any, config: LanguageConfig) -> int:
+    """Windows that the memory budget holds at a time.
+
+    Raises:
+        InputError: If it does not hold one.
+    """
+    per_window = _BYTES * _COPIES * config.n_tokens * (cfg.d_vocab + cfg.n_heads * config.n_tokens)
+    free = psutil.virtual_memory().available * _SHARE_OF_FREE
+    budget = free if config.memory_gb is None else config.memory_gb * 1e9
+    if budget < per_window:
+        raise InputError(
+            f"memory_gb must hold one window of {config.n_tokens} tokens, {per_window / 1e9:.2f} GB; the budget is "
+            f"{budget / 1e9:.2f} GB. Take shorter windows or a larger budget."
+        )
+    return min(config.n_prompts, int(budget // per_window))
+
+
+def _controls(model: LanguageModel, config: LanguageConfig) -> dict[str, Int[Tensor, "row pos"]]:
+    n_block = (config.n_tokens - (model.bos is not None)) // 4
+    return {
+        "random tokens": random_rows(
+            model.ids, n_rows=config.n_prompts, n_tokens=config.n_tokens, bos=model.bos, seed=config.seed
+        ),
+        "repeated tokens": repeated(
+            model.ids,
+            first=model.bos,
+            n_positions=config.n_tokens,
+            n_block=max(n_block, 2),
+            n_prompts=config.n_prompts,
+            seed=config.seed,
+        ),
+    }
+
+
+def _sink(bridge: Any, rows: Int[Tensor, "row pos"], config: HeadsConfig) -> dict[str, Any]:
+    from circuits.heads import sink_rates
+
+    reading = read_text(
+        bridge, next_tokens(rows), {}, ReadingConfig(config.n_batch, config.sink_length, config.epsilon)
+    )
+    return sink_rates(reading, config)

@@ -1,0 +1,97 @@
+"""Head records of language models."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuits.heads import HeadsConfig
+from circuits.language import LanguageModel, Text, open_language_model
+from circuits.of_language_models import LanguageConfig, heads_of_language_model, n_at_once, next_tokens
+from workbench.cli import main
+from workbench.errors import InputError
+
+SMALL = LanguageConfig(n_prompts=3, n_tokens=16, n_silenced=2, heads=HeadsConfig(sink_length=8))
+TEXTS = {
+    name: Text(name, name, lambda words=words: words * 60, "made here")
+    for name, words in (("sea", "the ship the sea "), ("whale", "a whale is no fish "))
+}
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> LanguageModel:
+    return open_language_model(str(folder))
+
+
+@pytest.fixture(scope="module")
+def record(model: LanguageModel) -> dict:
+    return heads_of_language_model(model, TEXTS, SMALL)
+
+
+def test_every_position_predicts_the_token_after_it():
+    batch = next_tokens(torch.tensor([[5, 6, 7]]))
+    assert batch.targets[batch.loss_mask].tolist() == [6, 7]
+
+
+def test_losses_and_sinks_are_those_of_the_model_itself(model: LanguageModel, folder: Path, record: dict):
+    from transformers import LlamaForCausalLM
+
+    original = LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    ids = model.tokenize("the ship the sea " * 60)
+    windows = torch.tensor(ids[: len(ids) // 15 * 15]).view(-1, 15)
+    rows = windows[torch.arange(3) * len(windows) // 3]
+    rows = torch.cat([torch.zeros(3, 1, dtype=torch.int64), rows], 1)
+    with torch.no_grad():
+        said = original(rows, labels=rows, output_attentions=True)
+    assert record["domains"]["sea"]["loss"]["mean"] == pytest.approx(said.loss.item(), abs=1e-5)
+    patterns = torch.stack(said.attentions)[:, :, :, 1:-1, 0].mean((1, 3))
+    for head in record["heads"]:
+        expected = patterns[head["layer"], head["head"]].item()
+        assert head["sink_mass_by_domain"]["sea"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_heads_that_differ_most_between_domains_are_silenced(record: dict):
+    def spread(head: dict) -> float:
+        masses = head["sink_mass_by_domain"].values()
+        return max(masses) - min(masses)
+
+    silenced = [head for head in record["heads"] if head["loss_change_zeroed"] is not None]
+    most = sorted(record["heads"], key=spread)[-2:]
+    assert len(record["heads"]) == 8
+    assert {(h["layer"], h["head"]) for h in silenced} == {(h["layer"], h["head"]) for h in most}
+    assert all(head["labels"].count("active_dormant") == 0 for head in record["heads"] if head not in silenced)
+
+
+def test_sinks_are_also_read_on_random_and_on_repeated_tokens_and_bos_is_named(record: dict):
+    assert list(record["extreme"]["sink"]) == ["sea", "whale", "random tokens", "repeated tokens"]
+    assert record["bos"]["token"] == 0
+    assert record["sink_tokens"][0]["text"] == "<|begin|>"
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_windows_longer_than_the_model_and_memory_too_small_are_refused(model: LanguageModel):
+    with pytest.raises(InputError, match="n_tokens must be at most 64, what the model takes; got 65"):
+        heads_of_language_model(model, TEXTS, replace(SMALL, n_tokens=65))
+    with pytest.raises(InputError, match=r"memory_gb must hold one window of 16 tokens"):
+        n_at_once(model.bridge.cfg, replace(SMALL, memory_gb=1e-6))
+    assert n_at_once(model.bridge.cfg, replace(SMALL, memory_gb=2.1 * 16 * 16 * (272 + 64) / 1e9)) == 2
+
+
+def test_the_command_prints_tables_or_one_document(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    text = tmp_path / "poem.txt"
+    text.write_text("the whale and the sea " * 80)
+    words = ["heads", "--model", str(folder), "--text", str(text), "--no-shipped", "--settings.n-prompts", "2"]
+    words += ["--settings.n-tokens", "16", "--settings.n-silenced", "1", "--out", str(tmp_path / "record.json")]
+    assert main([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["schema"] == "mesascope/heads/1"
+    assert record["model"] == str(folder)
+    assert math.isfinite(record["heads"][0]["previous_token"])
+    assert json.loads((tmp_path / "record.json").read_text())["heads"] == record["heads"]
+    assert main(words) == 0
+    assert "begins every row" in capsys.readouterr().out
+    assert main(["heads", "--model", str(folder), "--no-shipped"]) == 2
+    assert "heads --model needs a text" in capsys.readouterr().err
