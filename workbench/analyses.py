@@ -12,7 +12,7 @@ from workbench.agreement.over_training import ANALYSIS as OVER_TRAINING
 from workbench.agreement.over_training import kept_under, row_of, table_of, without_old_verdicts
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.configs import no_nan, to_data
-from workbench.errors import InputError
+from workbench.errors import InputError, must, refuse_faults
 from workbench.opened import Run
 from workbench.runs import result_key
 
@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 
 AGREEMENT, MEASURES, FORGETTING, THEORY = "agreement", "measures", "forgetting", "theory"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
-AGREEMENT_CODE = 7
+AGREEMENT_CODE = 8
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 THEORY_SCHEMA = "mesascope/theory/1"
 _THEORY_CODE = 1
@@ -31,6 +31,7 @@ def agree(
     config: AgreementConfig | None = None,
     step: int | None = None,
     tell: Tell | None = None,
+    others: Sequence[Run] = (),
 ) -> dict[str, Any]:
     """The layer-by-layer agreement of a checkpoint with the reference algorithms, as the JSON output has it.
 
@@ -39,12 +40,16 @@ def agree(
         config: Settings; the defaults if None.
         step: Checkpoint; the last one if None.
         tell: Told each stage as it starts; nothing for a kept result, nor for wrong input.
+        others: Runs of other tasks whose models are further nulls of the verdict, at their last checkpoints.
 
     Raises:
-        InputError: If the run has no such checkpoint, is damaged, or its task is no regression.
+        InputError: If the run has no such checkpoint, is damaged, or its task is no regression, or if another's model
+            does not take its prompts.
     """
     config = config or AgreementConfig()
     step = run.folder.resolve_step(step)
+    _refuse_misfits(run, others)
+    beside = {other.folder.name: other.folder.weights_sha256(other.folder.resolve_step(None)) for other in others}
     key = result_key(
         {
             "analysis": AGREEMENT,
@@ -52,21 +57,39 @@ def agree(
             "schema": AGREEMENT_SCHEMA,
             "config": to_data(config),
             "weights": run.folder.weights_sha256(step),
+            **({"others": beside} if beside else {}),
         }
     )
     kept = run.folder.result(AGREEMENT, key)
     if kept is not None:
         return {**kept, "run": run.folder.name}
-    record = no_nan(_agreement_record(run, config, step, tell))
+    record = no_nan(_agreement_record(run, config, step, tell, others))
     run.folder.save_result(AGREEMENT, key, record)
     return record
 
 
-def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell | None) -> dict[str, Any]:
+def _refuse_misfits(run: Run, others: Sequence[Run]) -> None:
+    own = run.task().model_shape()
+    refuse_faults(
+        must(
+            "null",
+            f"be a run whose model takes {own.get('n_context')} examples of {own.get('d_input')} inputs",
+            other.folder.name,
+            shape.get("d_input") == own.get("d_input") and shape.get("n_context", 0) >= own.get("n_context", 0),
+        )
+        for other in others
+        for shape in [other.task().model_shape()]
+    )
+
+
+def _agreement_record(
+    run: Run, config: AgreementConfig, step: int, tell: Tell | None, others: Sequence[Run]
+) -> dict[str, Any]:
     from workbench.agreement.layerwise import study
 
     task = run.task()
-    found = study(run.model(step), run.untrained_model(), task, config, tell)
+    strangers = {f"the model of {other.folder.name}": other.model() for other in others}
+    found = study(run.model(step), run.untrained_model(), task, config, tell, strangers)
     raw, normed = to_data(found.raw), to_data(found.final_norm)
     shape = task.model_shape()
     return {
@@ -75,6 +98,7 @@ def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell |
         "checkpoint": step,
         "task": {"name": task.name, "label": task.label, **to_data(task)},
         "config": to_data(config),
+        "others": [other.folder.name for other in others],
         "n_prompts": config.n_prompts,
         "d_input": shape["d_input"],
         "n_context": shape["n_context"],
@@ -93,8 +117,11 @@ def _agreement_record(run: Run, config: AgreementConfig, step: int, tell: Tell |
 
 
 def agreements(run: Run, config: AgreementConfig | None = None) -> list[dict[str, Any]]:
-    """Kept agreement records of a run, by checkpoint; only those of the given settings unless None."""
-    kept = [r for r in run.folder.results(AGREEMENT) if r.get("schema") == AGREEMENT_SCHEMA]
+    """Kept agreement records of a run, by checkpoint; only those of the given settings unless None.
+
+    Those with models of other tasks as nulls are left out: they are the same but for the verdict.
+    """
+    kept = [r for r in run.folder.results(AGREEMENT) if r.get("schema") == AGREEMENT_SCHEMA and not r.get("others")]
     if config is not None:
         kept = [r for r in kept if r["config"] == to_data(config)]
     return sorted(kept, key=lambda r: r["checkpoint"])

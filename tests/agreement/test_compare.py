@@ -7,8 +7,10 @@ import torch
 from workbench import baselines
 from workbench.agreement import AgreementConfig, fit_trend, sim_e
 from workbench.agreement.compare import LayerPredictions, compare
+from workbench.agreement.nulls import Nulls
 from workbench.agreement.references import References, references
-from workbench.agreement.verdict import Sight, weigh
+from workbench.agreement.sight import Sight
+from workbench.agreement.verdict import weigh
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
 from workbench.metrics import bootstrap_weights
@@ -299,7 +301,7 @@ def test_a_sum_of_two_is_held_to_the_same_rules_as_one(batch, known):
     mixed = [0.5 * each + 0.5 * neighbours for each in iterates("newton", batch, [2, 4, 6, 8])]
     forward = sight(batch, known, mixed)
     assert weigh(forward).algorithm == "mixture"
-    assert weigh(forward, untrained=forward).abstained, "the untrained model says the same"
+    assert weigh(forward, Nulls(untrained=forward)).abstained, "the untrained model says the same"
     assert weigh(sight(batch, known, mixed[::-1])).algorithm is None, "later layers fall back"
 
 

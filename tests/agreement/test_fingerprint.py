@@ -1,5 +1,7 @@
 """The spectral filter that is fitted to a layer, against filters that are known."""
 
+import math
+
 import pytest
 import torch
 
@@ -93,3 +95,15 @@ def test_intervals_hold_the_filter_and_shrink_with_prompts(prefixes):
         assert all(low <= at <= high for low, at, high in zip(layer.low, layer.learnt, layer.high, strict=True))
         widths.append(sum(high - low for low, high in zip(layer.low[4:], layer.high[4:], strict=True)))
     assert widths[1] < 0.75 * widths[0]
+
+
+def test_eigenvalues_that_are_all_alike_have_a_filter_too():
+    signs = torch.randint(0, 2, (64, 2, 1), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
+    prefixes = Prefixes.of(signs, 3.0 * signs[..., 0])  # every S_1 is 1
+    layers = 0.5 * baselines.predict("ols", prefixes)[None, :, 1:]
+    found = fingerprint(layers, prefixes, slice(1, 2), {}, bootstrap_weights(64, 20, torch.Generator().manual_seed(0)))
+    [layer] = found.layers
+    assert all(map(math.isfinite, (*layer.learnt, *layer.low, *layer.high)))
+    assert layer.explained == pytest.approx(1.0)
+    heaviest = max(range(N_KNOTS), key=found.weights.__getitem__)
+    assert layer.learnt[heaviest] == pytest.approx(0.5, abs=0.01)

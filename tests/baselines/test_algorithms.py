@@ -212,7 +212,8 @@ def pool(prompts, tasks, noise_variance=1.0):
         (lambda p: baselines.predict("gd", *p, steps=[1], step_size=-1.0), "step_size must be greater than 0"),
         (lambda p: baselines.predict("newton", *p, steps=[1], alpha=0.0), "alpha must be greater than 0"),
         (lambda p: baselines.predict("ridge", *p, ridge=-1.0), "ridge must be at least 0"),
-        (lambda p: baselines.predict("ols", p[0], p[1] * torch.nan), "xs and ys must be finite"),
+        (lambda p: baselines.predict("ols", p[0], p[1] * torch.nan), "ys must be finite; got .* NaN or infinite of"),
+        (lambda p: baselines.Prefixes.of(p[0] / 0, p[1]), "xs must be finite; got"),
         (lambda p: baselines.predict("ols", p[0]), "xs and ys must be"),
         (lambda p: baselines.predict("ols", Prefixes.of(*p), p[1]), "ys must be left out with Prefixes"),
         (

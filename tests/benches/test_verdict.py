@@ -1,15 +1,15 @@
 """The planted benchmark: a sample of its cases, its controls, and how it counts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from workbench.agreement.hypotheses import paths
-from workbench.agreement.verdict import Sight, weigh
-from workbench.benches.planted import N_PROMPTS, PLANTED, TASKS, Case, Prompts, controls, planted
-from workbench.benches.verdict import ABSTAINS, HALVES, Confusion, Judged, wilson
-from workbench.metrics import bootstrap_weights
+from workbench.benches.planted import PLANTED, TASKS, Prompts, planted
+from workbench.benches.planted_controls import CONTROLS, by_heart, controls
+from workbench.benches.planted_kin import KIN
+from workbench.benches.verdict import ABSTAINS, HALVES, Confusion, Judged, judged, wilson
 
 SAMPLE = (0, pytest.param(5, marks=pytest.mark.slow))
 """Tasks whose cases are judged here; `mesascope bench verdict` takes all."""
@@ -22,26 +22,35 @@ def prompts(request) -> Prompts:
     return Prompts.of(TASKS[request.param], SEED)
 
 
-@pytest.fixture(scope="module")
-def known(prompts):
-    return paths(prompts.prefixes, prompts.scored)
+def test_planted_algorithms_are_named(prompts):
+    found = [judged(case, prompts) for case in planted(prompts, SEED)]
+    assert [(each.verdict, each.kind) for each in found if not each.right] == []
+    assert {each.truth for each in found} == {truth for truth, _, _ in PLANTED}
 
 
-def verdict(case: Case, prompts: Prompts, known) -> str | None:
-    shares = bootstrap_weights(N_PROMPTS, 200, torch.Generator().manual_seed(0))
-    return weigh(Sight(case.layers, known, prompts.labels, shares)).algorithm
+def test_planted_methods_with_momentum_are_named_or_said_to_be_among_the_kin(prompts):
+    found = [judged(case, prompts) for case in planted(prompts, SEED, KIN)]
+    assert [(each.verdict, each.kind) for each in found if not each.right and each.truth not in each.kin] == []
+    assert [each.truth for each in found] == [truth for truth, _, _ in KIN]
+    assert sum(each.right for each in found) >= 3
 
 
-def test_planted_algorithms_are_named(prompts, known):
-    judged = [(case.truth, verdict(case, prompts, known), case.kind) for case in planted(prompts, SEED)]
-    assert [(truth, found, kind) for truth, found, kind in judged if truth != found] == []
-    assert {truth for truth, _, _ in judged} == {truth for truth, _, _ in PLANTED}
+def test_controls_are_not_named(prompts):
+    found = [judged(case, prompts) for case in controls(prompts, SEED)]
+    assert [(each.verdict, each.kind) for each in found if not each.right] == []
+    assert len(found) == len(CONTROLS)
 
 
-def test_controls_are_not_named(prompts, known):
-    judged = [(verdict(case, prompts, known), case.kind) for case in controls(prompts, SEED)]
-    assert [(found, kind) for found, kind in judged if found is not None] == []
-    assert len(judged) == 6
+def test_labels_of_other_prompts_tell_one_w_by_heart_from_least_squares():
+    prompts, case = by_heart(TASKS[0], SEED)
+    unasked = judged(replace(case, relabelled=None), prompts)
+    assert unasked.verdict == "ols", "what prompts that all have the same w cannot tell"
+    found = judged(case, prompts)
+    assert found.verdict == ABSTAINS
+    assert "asked with labels of other prompts" in found.sentence
+    ols = replace(case, layers=torch.stack([prompts.silence, prompts.converged, prompts.converged]))
+    listens = torch.stack([prompts.silence, *[prompts.relabelled.converged] * 2])
+    assert judged(replace(ols, relabelled=listens), prompts).verdict == "ols", "least squares takes them as they are"
 
 
 def test_cases_are_reproducible_and_of_another_draw_for_every_seed():
@@ -51,22 +60,23 @@ def test_cases_are_reproducible_and_of_another_draw_for_every_seed():
         assert a.kind == b.kind
         torch.testing.assert_close(a.layers, b.layers, rtol=0, atol=0)
     assert [case.kind for case in once] != [case.kind for case in other]
-    assert len({*HALVES.values(), SEED}) == 3
+    seeds = [seed for half in HALVES.values() for seed in half]
+    assert len({*seeds, SEED}) == len(seeds) + 1
 
 
 def test_the_benchmark_is_as_large_as_it_says():
-    n_planted = 2 * len(TASKS) * (len(PLANTED) + 1)
-    n_controls = 2 * len(TASKS) * (6 + 1)
+    draws = len(HALVES["held_out"])
+    n_planted, n_controls = (draws * len(TASKS) * n for n in (len(PLANTED) + 1, len(CONTROLS) + 3))
     assert n_planted >= 200
     assert n_controls >= 60
 
 
-def judged(truth: str, found: str) -> Judged:
+def said(truth: str, found: str) -> Judged:
     return Judged("made up", "d=1", truth, found, "")
 
 
 def test_the_confusion_counts_what_was_planted_and_controls_apart():
-    cases = [judged("gd", "gd"), judged("gd", "newton"), judged("cg", "cg"), judged(ABSTAINS, ABSTAINS)]
+    cases = [said("gd", "gd"), said("gd", "newton"), said("cg", "cg"), said(ABSTAINS, ABSTAINS)]
     found = Confusion.of(cases)
     assert found.truths == ("cg", "gd", ABSTAINS)
     assert found.verdicts == ("cg", "gd", "newton", ABSTAINS)

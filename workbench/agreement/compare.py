@@ -1,7 +1,7 @@
 """Layers against reference algorithms: pure functions on predictions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 
 from workbench.agreement.evidence import by_filter, by_region
 from workbench.agreement.fingerprint import fingerprint
-from workbench.agreement.record import FamilyAgreement, LayerAgreement, Reading
+from workbench.agreement.nulls import Nulls
+from workbench.agreement.record import FamilyAgreement, Fingerprint, LayerAgreement, Reading, Verdict
 from workbench.agreement.references import RIDGES, Family, References
+from workbench.agreement.sight import Sight
 from workbench.agreement.similarity import sim_e_by_prompt
 from workbench.agreement.trend import Trend, fit_trend
-from workbench.agreement.verdict import Sight, weigh
+from workbench.agreement.verdict import weigh
 from workbench.metrics import bootstrap_weights, interval
 
 _DRAWN = ("gd", "newton", "cg", "gd_plus_plus", "ridge", "ols")
@@ -33,6 +35,8 @@ class LayerPredictions:
         readout_ridges: Ridge strengths of the read-outs.
         ys: Labels.
         d_input: Size of x, the unit of errors.
+        relabelled: Of the trained model asked about the same inputs with labels of other prompts; None if it was not.
+        others: Of models of other tasks on these prompts, by what they are called.
     """
 
     trained: Float[Tensor, "layer batch scored"]
@@ -40,6 +44,8 @@ class LayerPredictions:
     readout_ridges: Float[Tensor, " layer"]
     ys: Float[Tensor, "batch scored"]
     d_input: int
+    relabelled: Float[Tensor, "layer batch scored"] | None = None
+    others: Mapping[str, Float[Tensor, "layer batch scored"]] = field(default_factory=dict)
 
 
 def compare(layers: LayerPredictions, known: References, *, n_resamples: int, seed: int) -> Reading:
@@ -69,16 +75,28 @@ def compare(layers: LayerPredictions, known: References, *, n_resamples: int, se
         for layer in range(len(layers.trained))
     )
     trend = {name: comparison.trend(found, name) for name, comparison in by_family.items()}
+    verdict, filters = _judge(layers, known, shares)
+    return Reading(found, trend, verdict, filters)
+
+
+def _judge(layers: LayerPredictions, known: References, shares: Tensor) -> tuple[Verdict, Fingerprint]:
+    """Verdict and spectral filters, on as many of the prompts as all paths are known for."""
     n_few = len(known.few.xs)
     few = shares[:, :n_few] / shares[:, :n_few].sum(1, keepdim=True).clamp(min=1e-9)
-    trained, untrained = (
-        Sight(each[:, :n_few].double(), known.paths, layers.ys[:n_few], few)
-        for each in (layers.trained, layers.untrained)
+
+    def see(said: Tensor) -> Sight:
+        return Sight(said[:, :n_few].double(), known.paths, layers.ys[:n_few], few)
+
+    trained = see(layers.trained)
+    nulls = Nulls(
+        untrained=see(layers.untrained),
+        relabelled=None if layers.relabelled is None else see(layers.relabelled),
+        others={name: see(said) for name, said in layers.others.items()},
     )
     filters = fingerprint(trained.layers, known.few, known.scored, trained.references(_DRAWN), few)
-    verdict = weigh(trained, untrained)
+    verdict = weigh(trained, nulls)
     more = (*by_region(trained, known.scored, layers.d_input), *by_filter(filters))
-    return Reading(found, trend, replace(verdict, evidence=(*verdict.evidence, *more)), filters)
+    return replace(verdict, evidence=(*verdict.evidence, *more)), filters
 
 
 def _sits_on(anchors: dict[str, float], *, idle: bool) -> str | None:

@@ -2,7 +2,7 @@
 
 from workbench.agreement.record import Fingerprint
 from workbench.agreement.regions import regions
-from workbench.agreement.verdict import Sight
+from workbench.agreement.sight import Sight
 from workbench.baselines import BASELINES
 
 

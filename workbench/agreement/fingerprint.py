@@ -17,6 +17,8 @@ SCALES: tuple[Scale, ...] = ("sum", "mean", "relative")
 N_KNOTS = 10
 _ENDS = (0.005, 0.995)
 """Shares of what least squares says that lie below the first and below the last knot."""
+_APART = 1e-6
+"""Logarithm by which first and last knot differ at least."""
 _SMALLEST = 1e-9
 """Added to the diagonal, relative to its mean: knots that no eigenvalue is near keep 0."""
 
@@ -37,7 +39,10 @@ class _Features:
         parts = torch.where(seen, parts / eigenvalues.clamp(min=1e-300), 0.0)
         at = (eigenvalues.clamp(min=1e-300) / _unit(prefixes, scored, scale)).log()
         ends = _quantiles(at[seen], parts[seen] ** 2)
-        knots = torch.linspace(*ends, N_KNOTS, dtype=at.dtype)
+        low, high = ends
+        if high - low < _APART:  # as with one input dimension of constant size: a single knot's worth of eigenvalues
+            low, high = low - _APART, high + _APART
+        knots = torch.linspace(low, high, N_KNOTS, dtype=at.dtype)
         place = ((at - knots[0]) / (knots[1] - knots[0])).clamp(0, N_KNOTS - 1)
         hats = (1 - (place[..., None] - torch.arange(N_KNOTS)).abs()).clamp(min=0)
         return cls(knots, einsum(parts, hats, "batch scored eigen, batch scored eigen knot -> batch scored knot"))

@@ -1,7 +1,7 @@
 """What a layer may hold if the model ran this algorithm under that convention, all along the algorithm's parameter."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,53 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.baselines import BASELINES, Prefixes
-
-Known = Float[Tensor, "value batch scored"]
+from workbench.agreement.asked import Asked, Known
+from workbench.agreement.direct_paths import direct_paths
+from workbench.agreement.path import Path
+from workbench.baselines import Prefixes
 
 GD_STEPS = (*map(float, range(25)), *(float(round(2 ** (i / 6))) for i in range(28, 85)))
 """Every step to 24, then six an octave to 16 384."""
 _LONG = tuple(i / 4 for i in range(97))
 _WHOLE = tuple(float(i) for i in range(25))
+_MOMENTUM_STEPS = (*map(float, range(25)), 28.0, 32.0, 40.0, 48.0, 64.0)
+_LEAST_MOMENTUM = (0.0, 0.43)
+"""Momentum of .3 at least: with less it is gradient descent."""
 _GD_PLUS_PLUS_STEPS = 12
 _FACTORS = (0.03, 0.07, 0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.1, 1.3, 1.6)
-_NEIGHBORS = tuple(range(1, 13))
 
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """One algorithm under one convention.
-
-    Attributes:
-        algorithm: Registry name.
-        convention: What is held fixed along the path, for people.
-        parameter: What moves along it: steps, strength, ...
-        values: Of the parameter, in the order of progress.
-        predictions: At each of them.
-        end: Where it leads, least squares, of a path that iterates.
-        knobs: Numbers of the convention that may be turned.
-        least: What each of them must be at least: below, the algorithm would be another one.
-        remade: From other such numbers, and values of the parameter, to convention and predictions.
-        iterates: Whether one can stop on the way: a path of steps or of falling ridge strength. Values of other paths
-            are different algorithms, each of which knows no half-way; before them stands 0, for layers that are silent.
-    """
-
-    algorithm: str
-    convention: str
-    parameter: str
-    values: tuple[float, ...]
-    predictions: Known
-    iterates: bool
-    end: Float[Tensor, "batch scored"] | None = None
-    knobs: tuple[float, ...] = ()
-    least: tuple[float, ...] = ()
-    remade: Callable[[tuple[float, ...], Sequence[float]], tuple[str, Known]] | None = None
-
-    def turned(self, knobs: tuple[float, ...], values: Sequence[float]) -> "Path":
-        """The same algorithm with its convention's numbers turned to others, at some values of the parameter."""
-        assert self.remade is not None
-        convention, known = self.remade(knobs, values)
-        return replace(self, convention=convention, values=tuple(values), predictions=known, knobs=knobs)
+Options = Callable[..., dict[str, Any]]
 
 
 def paths(prefixes: Prefixes, scored: slice) -> list[Path]:
@@ -68,51 +37,25 @@ def paths(prefixes: Prefixes, scored: slice) -> list[Path]:
         prefixes: Of the scored prompts.
         scored: Context positions.
     """
-    made = (_gd, _newton, _cg, _gd_plus_plus, _ridge, _direct, _online, _neighbors)
-    end = _run("ols", prefixes)[0][..., scored]
-    found = [path for make in made for path in make(prefixes, scored)]
-    return [replace(path, end=end) if path.iterates else path for path in found]
-
-
-def _silent_first(path: Path) -> Path:
-    """A path that knows no half-way, with silence before it: the state of layers before the algorithm has run."""
-    known = torch.cat([torch.zeros_like(path.predictions[:1]), path.predictions])
-    return replace(path, values=(0.0, *path.values), predictions=known)
-
-
-def _run(name: str, prefixes: Prefixes, steps: Sequence[float] | None = None, **options: object) -> Known:
-    """Predictions at the prompts' own queries; steps may be fractions where the filter has a meaning for them."""
-    found = None if steps is None else torch.tensor(steps, dtype=torch.float64 if _fractions(steps) else torch.int64)
-    return BASELINES[name].predictions(prefixes, _asked(prefixes), found, **options)[..., 0]
-
-
-def _asked(prefixes: Prefixes) -> Float[Tensor, "batch context 1 d_input"]:
-    return prefixes.xs[:, :, None]
-
-
-def _fractions(steps: Sequence[float]) -> bool:
-    return any(step != int(step) for step in steps)
-
-
-def _largest(prefixes: Prefixes) -> tuple[float, float]:
-    """The largest eigenvalue of any S_i, and of any S_i / i with more examples than dimensions."""
-    d = prefixes.xs.shape[-1]
-    mean = (prefixes.largest / prefixes.counts.clamp(min=1))[:, min(d, prefixes.xs.shape[1] - 1) :]
-    return prefixes.largest.max().item(), mean.max().item()
+    asked = Asked(prefixes, scored)
+    made = (_gd, _momentum, _nesterov, _chebyshev, _newton, _cg, _gd_plus_plus, _ridge)
+    end = asked.run("ols")[0]
+    iterating = (replace(path, end=end) for make in made for path in make(asked))
+    return [*iterating, *direct_paths(asked)]
 
 
 def _turned(
     algorithm: str,
-    prefixes: Prefixes,
-    scored: slice,
-    convention: str,
-    options: Callable[..., dict[str, Any]],
+    asked: Asked,
+    convention: str | Callable[..., str],
+    options: Options,
     values: Sequence[float],
     knobs: Sequence[tuple[float, ...]],
     least: tuple[float, ...] = (0.0,),
 ) -> Iterator[Path]:
     """Paths of steps of an algorithm for a few settings of its convention's numbers, which may be turned further."""
-    made = partial(_made, algorithm, prefixes, scored, convention, options)
+    tell = convention.format if isinstance(convention, str) else convention
+    made = partial(_made, algorithm, asked, tell, options)
     for setting in knobs:
         told, known = made(setting, values)
         yield Path(algorithm, told, "steps", tuple(values), known, True, knobs=setting, least=least, remade=made)
@@ -120,48 +63,91 @@ def _turned(
 
 def _made(
     algorithm: str,
-    prefixes: Prefixes,
-    scored: slice,
-    convention: str,
-    options: Callable[..., dict[str, Any]],
+    asked: Asked,
+    tell: Callable[..., str],
+    options: Options,
     setting: tuple[float, ...],
     steps: Sequence[float],
 ) -> tuple[str, Known]:
-    known = _bounded(_run(algorithm, prefixes, steps, **options(*setting)), prefixes)
-    return convention.format(*setting), known[..., scored]
+    return tell(*setting), asked.bounded(asked.filter(algorithm, steps, **options(*setting)))
 
 
-def _gd(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    sums, means = _largest(prefixes)
-    scales: list[tuple[str, float, Callable[[float], dict[str, Any]]]] = [
+def _scales(asked: Asked) -> list[tuple[str, float, Options]]:
+    """What a step size is relative to, the largest eigenvalue in these units, and options from the size."""
+    sums, means = asked.largest
+    return [
         ("step size {0:.3g}/λmax of the prefix", 1.0, lambda c: {"relative_step_size": c}),
         ("step size {0:.3g} on the sum loss", sums, lambda c: {"step_size": c}),
         ("step size {0:.3g} on the mean loss", means, lambda c: {"step_size": c, "gradient": "mean"}),
     ]
-    for told, scale, options in scales:
-        yield from _turned("gd", prefixes, scored, told, options, GD_STEPS, [(c / scale,) for c in _FACTORS])
 
 
-def _bounded(known: Known, prefixes: Prefixes) -> Known:
-    """Without what has diverged at early prefixes: predictions a thousand times the labels become zeros."""
-    return torch.where(known.abs() <= 1e3 * prefixes.ys.abs().max(), known, 0.0)
+def _gd(asked: Asked) -> Iterator[Path]:
+    for told, scale, options in _scales(asked):
+        yield from _turned("gd", asked, told, options, GD_STEPS, [(c / scale,) for c in _FACTORS])
 
 
-def _newton(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    sums, _ = _largest(prefixes)
+def _momentum(asked: Asked) -> Iterator[Path]:
+    """Heavy ball. The second knob is b / (1 - b), of which any number above 0 will do."""
+    for told, scale, sized in _scales(asked):
+        knobs = [(c / scale, ratio) for c in (0.1, 0.2, 0.4, 0.7, 1.1, 1.6) for ratio in (0.67, 1.5, 3.0, 6.0)]
+        tell, options = partial(_ball_told, told), partial(_ball, sized)
+        yield from _turned("momentum", asked, tell, options, _MOMENTUM_STEPS, knobs, _LEAST_MOMENTUM)
+    yield _own("momentum", asked, "step size and momentum best for each prefix")
+
+
+def _ball(sized: Options, size: float, ratio: float) -> dict[str, Any]:
+    return {**sized(size), "momentum": ratio / (1 + ratio)}
+
+
+def _ball_told(told: str, size: float, ratio: float) -> str:
+    return f"{told.format(size)}, momentum {ratio / (1 + ratio):.2g}"
+
+
+def _nesterov(asked: Asked) -> Iterator[Path]:
+    for told, scale, options in _scales(asked):
+        knobs = [(c / scale,) for c in _FACTORS[2:9]]
+        yield from _turned("nesterov", asked, f"FISTA, {told}", options, _MOMENTUM_STEPS, knobs)
+    yield _own("nesterov", asked, "constant momentum, best for each prefix", kind="constant")
+
+
+def _chebyshev(asked: Asked) -> Iterator[Path]:
+    """Knobs are the lower end of the interval, and its length over that."""
+    sums, _ = asked.largest
+    knobs = [(share * sums / (1 + ratio), ratio) for share in (0.7, 1.0) for ratio in (3.0, 10.0, 30.0, 100.0)]
+    yield from _turned("chebyshev", asked, _interval_told, _interval, _WHOLE, knobs, (0.0, 1.0))
+    yield _own("chebyshev", asked, "between the extreme eigenvalues of each prefix")
+
+
+def _interval(low: float, ratio: float) -> dict[str, Any]:
+    return {"lower": low, "upper": low * (1 + ratio)}
+
+
+def _interval_told(low: float, ratio: float) -> str:
+    return f"between {low:.3g} and {low * (1 + ratio):.3g}"
+
+
+def _own(name: str, asked: Asked, told: str, **options: Any) -> Path:
+    """A path whose numbers are best for every prefix, as no transformer can know."""
+    known = asked.bounded(asked.filter(name, _WHOLE, **options))
+    return Path(name, told, "steps", _WHOLE, known, True)
+
+
+def _newton(asked: Asked) -> Iterator[Path]:
+    sums, _ = asked.largest
     few = ((0.25,), (0.5,), (1.0,))
-    scales: list[tuple[str, Callable[[float], dict[str, Any]], Sequence[float], Sequence[tuple[float, ...]]]] = [
+    scales: list[tuple[str, Options, Sequence[float], Sequence[tuple[float, ...]]]] = [
         ("M_0 = {0:.3g} S/λmax²", lambda a: {"alpha": a}, _LONG, few),
         ("M_0 = {0:.3g} S/|S Sᵀ|_F", lambda a: {"alpha": a, "norm": "frobenius"}, _LONG, few),
         ("M_0 = {0:.3g} S/|S Sᵀ|_F", lambda a: {"alpha": a, "norm": "frobenius"}, _WHOLE, ((2.0,),)),
         ("M_0 = {0:.3g} S", lambda a: {"alpha": a, "norm": "none"}, _LONG, [(c / sums**2,) for (c,) in few]),
     ]
     for told, options, values, knobs in scales:
-        yield from _turned("newton", prefixes, scored, told, options, values, knobs)
+        yield from _turned("newton", asked, told, options, values, knobs)
 
 
-def _cg(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    whole = _run("cg", prefixes, [float(k) for k in range(min(2 * prefixes.xs.shape[-1], 40) + 1)])[..., scored]
+def _cg(asked: Asked) -> Iterator[Path]:
+    whole = asked.run("cg", range(min(2 * asked.prefixes.xs.shape[-1], 40) + 1))
     shares = torch.arange(4, dtype=whole.dtype)[None, :, None, None] / 4
     between = (whole[1:-1, None] + shares * (whole[2:] - whole[1:-1])[:, None]).flatten(0, 1)
     between = torch.cat([whole[:1], between])  # up to the first iterate only the scale changes
@@ -169,8 +155,8 @@ def _cg(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
     yield Path("cg", "from zero, iterates joined by straight lines", "steps", steps, between, True)
 
 
-def _gd_plus_plus(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    _, means = _largest(prefixes)
+def _gd_plus_plus(asked: Asked) -> Iterator[Path]:
+    _, means = asked.largest
     steps = tuple(map(float, range(_GD_PLUS_PLUS_STEPS + 1)))
 
     def relative(eta: float, gamma: float) -> dict[str, Any]:
@@ -182,18 +168,16 @@ def _gd_plus_plus(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
 
     told = "step size {0:.3g}, γ {1:.3g}, "
     knobs = [(eta, gamma) for eta in (0.4, 0.55, 0.75, 1.0, 1.35) for gamma in (0.15, 0.25, 0.35, 0.5, 0.75)]
-    yield from _turned(
-        "gd_plus_plus", prefixes, scored, f"{told}over the λmax left", relative, steps, knobs, (0.0, 0.1)
-    )
+    yield from _turned("gd_plus_plus", asked, f"{told}over the λmax left", relative, steps, knobs, (0.0, 0.1))
     knobs = [
         (eta / means, gamma / means) for eta in (0.4, 0.65, 0.9, 1.3, 1.9) for gamma in (0.08, 0.15, 0.25, 0.35, 0.5)
     ]
     least = (0.0, 0.15 / means)
-    yield from _turned("gd_plus_plus", prefixes, scored, f"{told}on the mean loss", fixed, steps, knobs, least)
+    yield from _turned("gd_plus_plus", asked, f"{told}on the mean loss", fixed, steps, knobs, least)
 
 
-def _ridge(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    sums, means = _largest(prefixes)
+def _ridge(asked: Asked) -> Iterator[Path]:
+    prefixes, (sums, means) = asked.prefixes, asked.largest
     counts, largest = prefixes.counts.clamp(min=1)[:, None], prefixes.largest[..., None].clamp(min=1e-300)
     relative = [10 ** (-i / 8) for i in range(-16, 57)]
     units: list[tuple[str, float, Tensor | float]] = [
@@ -203,48 +187,11 @@ def _ridge(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
     ]
     for told, scale, unit in units:
         strengths = tuple(scale * r for r in relative)
-        known = torch.stack([_shrunk(prefixes, strength * unit)[:, scored] for strength in strengths])
+        known = torch.stack([_shrunk(asked, strength * unit) for strength in strengths])
         yield Path("ridge", f"strength {told}", "strength", strengths, known, True)
 
 
-def _shrunk(prefixes: Prefixes, strength: Tensor | float) -> Float[Tensor, "batch context"]:
-    gain = torch.where(prefixes.eigenvalues > 0, 1 / (prefixes.eigenvalues + strength), 0.0)
-    return prefixes.times((gain * prefixes.moment_in_basis)[None], prefixes.in_basis(_asked(prefixes)))[0, ..., 0]
-
-
-def _direct(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    yield _silent_first(Path("ols", "least norm", "", (1.0,), _run("ols", prefixes)[..., scored], False))
-
-
-def _choices(
-    algorithm: str,
-    prefixes: Prefixes,
-    scored: slice,
-    convention: str,
-    parameter: str,
-    choices: Mapping[float, dict[str, Any]],
-) -> Path:
-    """A path over settings, none of which is on the way to another."""
-    known = [_bounded(_run(algorithm, prefixes, **options), prefixes)[..., scored] for options in choices.values()]
-    return _silent_first(Path(algorithm, convention, parameter, tuple(choices), torch.cat(known), False))
-
-
-def _online(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    power = prefixes.xs.square().sum(-1).mean().item()
-    sizes = {1.1**i / power: {"step_size": 1.1**i / power} for i in range(-24, 6)}
-    yield _choices("online_gd", prefixes, scored, "one pass, fixed step size", "step size", sizes)
-    factors = {0.1 * i: {"relative_step_size": 0.1 * i} for i in range(1, 20)}
-    adaptive = _choices("adaptive_online_gd", prefixes, scored, "one pass, step size over |x|²", "step size", factors)
-    yield replace(adaptive, algorithm="online_gd")
-
-
-def _neighbors(prefixes: Prefixes, scored: slice) -> Iterator[Path]:
-    kept = [k for k in _NEIGHBORS if k <= prefixes.xs.shape[1]]
-    ways: list[tuple[str, dict[str, Any]]] = [("uniform weights", {})]
-    ways += [(f"weights 1/distance^{p:g}", {"weighting": "distance", "power": p}) for p in (1.0, 2.0)]
-    for told, options in ways:
-        choices = {float(k): {"n_neighbors": k, **options} for k in kept}
-        yield _choices("knn", prefixes, scored, told, "neighbours", choices)
-    power = prefixes.xs.square().sum(-1).mean().sqrt().item()
-    widths = {power * 1.2**i: {"bandwidth": power * 1.2**i} for i in range(-14, 4)}
-    yield _choices("nadaraya_watson", prefixes, scored, "Gaussian kernel", "bandwidth", widths)
+def _shrunk(asked: Asked, strength: Tensor | float) -> Float[Tensor, "batch scored"]:
+    values = asked.prefixes.eigenvalues
+    gain = torch.where(values > 0, 1 / (values + strength), 0.0)
+    return (gain[:, asked.scored] * asked.spoken).sum(-1)

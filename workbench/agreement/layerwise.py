@@ -1,6 +1,6 @@
 """The whole study: read out every layer, compare it with every step of every algorithm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,11 @@ from workbench import baselines
 from workbench.activations import query_streams
 from workbench.agreement.compare import LayerPredictions, compare
 from workbench.agreement.config import AgreementConfig
+from workbench.agreement.nulls import relabelled
 from workbench.agreement.output import nearest_ridge
 from workbench.agreement.read_outs import NormalEquations, ReadOuts, fit, total
 from workbench.agreement.record import NearestRidge, Reading
-from workbench.agreement.references import references
+from workbench.agreement.references import References, references
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
 from workbench.errors import InputError
@@ -57,6 +58,7 @@ def study(
     task: Task,
     config: AgreementConfig,
     tell: Callable[[str], None] | None = None,
+    others: Mapping[str, Transformer] | None = None,
 ) -> Study:
     """Compare every layer of a model with the reference algorithms.
 
@@ -69,6 +71,7 @@ def study(
         task: Where the prompts come from.
         config: Settings.
         tell: Told each stage as it starts.
+        others: Models of other tasks, as further controls, by what they are called; they must take these prompts.
 
     Raises:
         InputError: If the task is no regression, or the scored positions are not in the prompt.
@@ -80,40 +83,81 @@ def study(
         tell("running every prefix alone, since the model has no causal mask; only the longest was trained")
     tell("running the reference algorithms at every prefix")
     known = references(batch, scored, task.bayes_ridge(), config)
-    tell("fitting and scoring the read-outs of every layer")
-    trained = _read_layers(model, task, batch, config)
-    tell("doing the same with the untrained model")
-    control = _read_layers(untrained, task, batch, config)
+    layers = _layers(_Models(model, untrained, others or {}), task, batch, known, config, tell)
     tell("comparing layers with algorithms, with bootstrap over prompts")
-    ys, d = batch.ys[:, scored].double(), batch.xs.shape[-1]
-    output = _predict(model, batch)
     readings = {
-        name: compare(
-            LayerPredictions(found[..., scored], control[name][0][..., scored], ridges, ys, d),
-            known,
-            n_resamples=config.n_resamples,
-            seed=config.seed,
-        )
-        for name, (found, ridges) in trained.items()
+        name: compare(each, known, n_resamples=config.n_resamples, seed=config.seed) for name, each in layers.items()
     }
-    prefixes = Prefixes.of(batch.xs, batch.ys)
-    reference_predictions = {name: baselines.predict(name, prefixes) for name in ("zero", "averaging", "ols")}
-    if ridge := task.least_squares_ridge():
-        reference_predictions["ridge"] = baselines.predict("ridge", prefixes, ridge=ridge)
-    conventions = {name: dict(family.options) for name, family in known.families.items()}
-    conventions["gd_1"] = {"relative_step_size": known.one_step_size}
+    ys, d, output = batch.ys.double(), batch.xs.shape[-1], _predict(model, batch)
     return Study(
         scored_positions=(scored.start, scored.stop - 1),
-        model_error=tuple(error_by_context(output, batch.ys.double(), d).tolist()),
-        reference_error={
-            name: tuple(error_by_context(p, batch.ys.double(), d).tolist()) for name, p in reference_predictions.items()
-        },
-        nearest_ridge=nearest_ridge(output[:, scored], known, ys, task.bayes_ridge(), config),
+        model_error=tuple(error_by_context(output, ys, d).tolist()),
+        reference_error=_reference_error(batch, task),
+        nearest_ridge=nearest_ridge(output[:, scored], known, ys[:, scored], task.bayes_ridge(), config),
         raw=readings[_RAW],
         final_norm=readings.get(_FINAL_NORM),
-        conventions=conventions,
+        conventions=_conventions(known),
         warnings=tuple(family.warning for family in known.families.values() if family.warning),
     )
+
+
+def _reference_error(batch: RegressionBatch, task: Task) -> dict[str, tuple[float, ...]]:
+    """Squared error over d of reference predictors at every position."""
+    prefixes = Prefixes.of(batch.xs, batch.ys)
+    found = {name: baselines.predict(name, prefixes) for name in ("zero", "averaging", "ols")}
+    if ridge := task.least_squares_ridge():
+        found["ridge"] = baselines.predict("ridge", prefixes, ridge=ridge)
+    d = batch.xs.shape[-1]
+    return {name: tuple(error_by_context(each, prefixes.ys, d).tolist()) for name, each in found.items()}
+
+
+def _conventions(known: References) -> dict[str, dict[str, object]]:
+    """Options of each algorithm, as used."""
+    found = {name: dict(family.options) for name, family in known.families.items()}
+    return {**found, "gd_1": {"relative_step_size": known.one_step_size}}
+
+
+@dataclass(frozen=True, eq=False)
+class _Models:
+    """The model in question and its controls."""
+
+    trained: Transformer
+    untrained: Transformer
+    others: Mapping[str, Transformer]
+
+
+def _layers(
+    models: _Models,
+    task: Task,
+    batch: RegressionBatch,
+    known: References,
+    config: AgreementConfig,
+    tell: Callable[[str], None],
+) -> dict[str, LayerPredictions]:
+    """What every layer predicts of the prompts, for each view, and the same of all controls."""
+    tell("fitting and scoring the read-outs of every layer")
+    read_outs = fit_read_outs(models.trained, task, config)
+    trained = _read_layers(models.trained, read_outs, batch)
+    asked = _read_layers(models.trained, read_outs, relabelled(batch).prompts(0, len(known.few.xs)))
+    tell("doing the same with the untrained model")
+    untrained = _read_layers(models.untrained, fit_read_outs(models.untrained, task, config), batch)
+    others = {}
+    for name, other in models.others.items():
+        tell(f"doing the same with {name}")
+        others[name] = _read_layers(other, fit_read_outs(other, task, config), batch)
+    scored, ys, d = known.scored, batch.ys[:, known.scored].double(), batch.xs.shape[-1]
+    return {
+        view: LayerPredictions(
+            said[..., scored],
+            untrained[view][..., scored],
+            read_outs[view].ridges,
+            ys,
+            d,
+            asked[view][..., scored],
+            {name: found.get(view, found[_RAW])[..., scored] for name, found in others.items()},
+        )
+        for view, said in trained.items()
+    }
 
 
 def _tell_nobody(stage: str) -> None:  # a listener that does not listen
@@ -151,16 +195,15 @@ def _views(model: Transformer) -> dict[str, Callable[[Tensor], Tensor]]:
 
 @torch.no_grad()
 def _read_layers(
-    model: Transformer, task: Task, batch: RegressionBatch, config: AgreementConfig
-) -> dict[str, tuple[Float[Tensor, "layer batch context"], Float[Tensor, " layer"]]]:
-    """For each view, what every layer's read-out predicts, and the read-outs' ridge strengths."""
-    read_outs = fit_read_outs(model, task, config)
+    model: Transformer, read_outs: Mapping[str, ReadOuts], batch: RegressionBatch
+) -> dict[str, Float[Tensor, "layer batch context"]]:
+    """For each view, what every layer's read-out predicts."""
     parts: dict[str, list[Tensor]] = {name: [] for name in read_outs}
     for part in _parts(model, batch):
         streams = query_streams(model, part)
         for name, view in _views(model).items():
             parts[name].append(read_outs[name].predict(view(streams).cpu()))
-    return {name: (torch.cat(parts[name], 1), fitted.ridges) for name, fitted in read_outs.items()}
+    return {name: torch.cat(each, 1) for name, each in parts.items()}
 
 
 @torch.no_grad()

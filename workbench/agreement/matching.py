@@ -1,15 +1,15 @@
 """Where on each algorithm's path every layer stands, and how far from it."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.agreement.hypotheses import Path
+from workbench.agreement.path import Path
 
 Layers = Float[Tensor, "layer batch scored"]
 Labels = Float[Tensor, "batch scored"]
@@ -39,12 +39,14 @@ class Match:
         scales: What the predictions there are multiplied by, at least 0: a read-out fitted to labels stretches what has
             gone half the way.
         misfits: Mean squared difference then, in units of the mean squared label.
+        along: Of a match that was turned, the path with all its values; it has only those near the layers itself.
     """
 
     path: Path
     places: Int[Tensor, " layer"]
     scales: Float[Tensor, " layer"]
     misfits: Float[Tensor, " layer"]
+    along: Path | None = None
 
     @property
     def misfit(self) -> float:
@@ -86,13 +88,25 @@ def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, 
     """
     matches = [_match(layers, path, labels) for path in paths]
     limit = CONTEST * min(match.misfit for match in matches) + CONTEST_MORE
+    best = _best(matches)
+    turned = dict(best)
+    for start in _starts(layers, [match for match in matches if match.misfit <= limit and match.path.knobs], labels):
+        found, name = _turn(layers, start, labels), start.path.algorithm
+        turned[name] = min(found, turned[name], key=_misfit)
+    whole = {name: match if match is best[name] else _along(layers, match, labels) for name, match in turned.items()}
+    return dict(sorted(whole.items(), key=lambda item: item[1].misfit))
+
+
+def nearest_as_given(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, Match]:
+    """The same with no number turned: quick."""
+    return _best([_match(layers, path, labels) for path in paths])
+
+
+def _best(matches: Sequence[Match]) -> dict[str, Match]:
     best: dict[str, Match] = {}
     for match in matches:
         best[match.path.algorithm] = min(match, best.get(match.path.algorithm, match), key=_misfit)
-    for start in _starts(layers, [match for match in matches if match.misfit <= limit and match.path.knobs], labels):
-        found, name = _turn(layers, start, labels), start.path.algorithm
-        best[name] = min(found, best[name], key=_misfit)
-    return dict(sorted(best.items(), key=lambda item: item[1].misfit))
+    return best
 
 
 def _starts(layers: Layers, matches: Sequence[Match], labels: Labels) -> list[Match]:
@@ -137,7 +151,13 @@ def _turn(layers: Layers, match: Match, labels: Labels) -> Match:
         best = nearer
         if settled:
             break
-    return match if best is match else _match(layers, path.turned(best.path.knobs, path.values), labels)
+    return best if best is match else replace(best, along=path)
+
+
+def _along(layers: Layers, match: Match, labels: Labels) -> Match:
+    """A turned match on the whole of its path: at all values that this had before."""
+    assert match.along is not None
+    return _match(layers, match.along.turned(match.path.knobs, match.along.values), labels)
 
 
 def _turn_once(layers: Layers, path: Path, match: Match, labels: Labels) -> Match | None:
@@ -172,76 +192,10 @@ def _part_along(a: Float[Tensor, "layer n"], b: Float[Tensor, "layer n"]) -> Flo
 
 
 def _around(path: Path, match: Match) -> list[float]:
-    """Values of the path's parameter near those where the layers stand, and both ends."""
+    """Values of the path's parameter near those where the layers stand, and the first."""
     places = [path.values.index(value) for value in match.values]
     near = {min(max(place + step, 0), len(path.values) - 1) for place in places for step in range(-3, 4)}
-    return [path.values[i] for i in sorted(near | {0, len(path.values) - 1})]
-
-
-@dataclass(frozen=True, eq=False)
-class Blend:
-    """Every layer beside the nearest sum of an algorithm that iterates, or least squares, and one that does not.
-
-    Attributes:
-        parts: Registry names.
-        shares: Weights of both in each layer, at least 0.
-        misfits: As those of a match.
-    """
-
-    parts: tuple[str, str]
-    shares: Float[Tensor, "layer part"]
-    misfits: Float[Tensor, " layer"]
-
-    @property
-    def misfit(self) -> float:
-        """Mean over layers."""
-        return self.misfits.mean().item()
-
-
-def nearest_blend(layers: Layers, paths: Sequence[Path], labels: Labels) -> Blend:
-    """The nearest weighted sum of two algorithms, each anywhere on its paths.
-
-    Sums of two filters of one spectrum are left out: they are filters again, and near to those of other algorithms.
-    """
-    known = {
-        name: torch.cat([p.predictions for p in paths if p.algorithm == name]).flatten(1) for name in _names(paths)
-    }
-    apart = {p.algorithm for p in paths if not p.iterates} - {"ols"}
-    pairs = [(a, b) for a in known if a not in apart for b in apart]
-    targets, unit = layers.flatten(1), labels.square().sum()
-    squares = {name: each.square().sum(1) for name, each in known.items()}
-    reached = {name: targets @ each.mT for name, each in known.items()}
-    blends = [_blend((a, b), known, squares, reached, targets.square().sum(1), unit) for a, b in pairs]
-    return min(blends, key=lambda blend: blend.misfit)
-
-
-def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(path.algorithm for path in paths))
-
-
-def _blend(
-    parts: tuple[str, str],
-    known: Mapping[str, Tensor],
-    squares: Mapping[str, Tensor],
-    reached: Mapping[str, Tensor],
-    own: Tensor,
-    unit: Tensor,
-) -> Blend:
-    """The best non-negative weights of every pair of values, layer by layer: two equations each."""
-    a, b = parts
-    cross = known[a] @ known[b].mT
-    determinant = squares[a][:, None] * squares[b] - cross**2
-    sound = determinant > 1e-9 * squares[a][:, None] * squares[b]
-    shares, misfits = [], []
-    for to_a, to_b, size in zip(reached[a], reached[b], own, strict=True):
-        of_a = (squares[b] * to_a[:, None] - cross * to_b) / determinant
-        of_b = (squares[a][:, None] * to_b - cross * to_a[:, None]) / determinant
-        explained = of_a * to_a[:, None] + of_b * to_b
-        explained = torch.where(sound & (of_a >= 0) & (of_b >= 0), explained, -torch.inf)
-        best = int(explained.argmax())
-        shares.append([of_a.flatten()[best].item(), of_b.flatten()[best].item()])
-        misfits.append((size - explained.flatten()[best]) / unit)
-    return Blend(parts, torch.tensor(shares, dtype=own.dtype), torch.stack(misfits))
+    return [path.values[i] for i in sorted(near | {0})]
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,7 @@ class Verdict:
         reason: Why it abstained, or None.
         advance: How fast the layers advance in steps of gradient descent, whatever the algorithm; None if they do not.
         nearness: For each algorithm, the nearest first, where the layers stand on its path.
+        kin: Registry names of methods of gradients that are as near as the named one: they differ from it by momentum.
     """
 
     algorithm: str | None
@@ -149,6 +150,7 @@ class Verdict:
     reason: str | None = None
     advance: Advance | None = None
     nearness: dict[str, Nearness] = field(default_factory=dict)
+    kin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

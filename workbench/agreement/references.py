@@ -10,7 +10,8 @@ from torch import Tensor
 
 from workbench import baselines
 from workbench.agreement.config import AgreementConfig
-from workbench.agreement.hypotheses import Path, paths
+from workbench.agreement.hypotheses import paths
+from workbench.agreement.path import Path
 from workbench.agreement.similarity import sim_e
 from workbench.baselines import BASELINES, Prefixes
 from workbench.batch import RegressionBatch

@@ -241,8 +241,6 @@ def _checked_prefixes(xs: Tensor, ys: Tensor | None) -> Prefixes:
     if ys is None or xs.ndim != 3 or ys.shape != xs.shape[:2]:
         shapes = f"{tuple(xs.shape)} and {None if ys is None else tuple(ys.shape)}"
         raise InputError(f"xs and ys must be [batch context d_input] and [batch context]; got {shapes}.")
-    if not (torch.isfinite(xs).all() and torch.isfinite(ys).all()):
-        raise InputError("xs and ys must be finite; got NaN or infinity. Check the task or the data.")
     return Prefixes.of(xs, ys)
 
 

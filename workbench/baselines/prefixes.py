@@ -9,6 +9,7 @@ from einops import einsum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.errors import InputError
 from workbench.linalg import eigh
 
 Weights = Float[Tensor, "step batch context d_input"]
@@ -36,7 +37,16 @@ class Prefixes:
 
     @classmethod
     def of(cls, xs: Tensor, ys: Tensor) -> "Prefixes":
-        """The prefixes of prompts of any floating-point type."""
+        """The prefixes of prompts of any floating-point type.
+
+        Raises:
+            InputError: If some number is NaN or infinite.
+        """
+        for name, values in (("xs", xs), ("ys", ys)):
+            wild = int((~values.isfinite()).sum())
+            if wild:
+                numbers = f"{wild} NaN or infinite of {values.numel()} numbers"
+                raise InputError(f"{name} must be finite; got {numbers}. Check the task or the data.")
         return cls(xs.detach().double(), ys.detach().double())
 
     @property

@@ -1,7 +1,7 @@
 """Layer sequences with a known answer: algorithms planted layer by layer with noise, and what must not be named."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import baselines
+from workbench.agreement.hypotheses import paths
+from workbench.agreement.nulls import relabelled
+from workbench.agreement.path import Path
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
 from workbench.tasks.linear_regression import LinearRegression
@@ -58,6 +61,20 @@ class Prompts:
         assert isinstance(batch, RegressionBatch)
         return cls(task, batch, Prefixes.of(batch.xs, batch.ys), slice(1, task.n_context))
 
+    @cached_property
+    def known(self) -> list[Path]:
+        """Every algorithm that layers are held against."""
+        return paths(self.prefixes, self.scored)
+
+    @cached_property
+    def relabelled(self) -> "Prompts":
+        """The same inputs with labels of other prompts."""
+        return self.of_labels(relabelled(self.batch).ys)
+
+    def of_labels(self, ys: Float[Tensor, "batch context"]) -> "Prompts":
+        """The same inputs with these labels."""
+        return Prompts(self.task, replace(self.batch, ys=ys), Prefixes.of(self.batch.xs, ys), self.scored)
+
     @property
     def labels(self) -> Float[Tensor, "batch scored"]:
         """Of the scored positions."""
@@ -102,11 +119,15 @@ class Case:
         kind: What was planted, with its convention.
         truth: The name that the verdict should give, or None for a control: it should abstain.
         layers: What each layer predicts.
+        relabelled: What it predicts when asked with labels of other prompts; None where that was not asked.
+        strangers: What layers predict in which the algorithm cannot be, by what they belong to.
     """
 
     kind: str
     truth: str | None
     layers: Layers
+    relabelled: Layers | None = None
+    strangers: Mapping[str, Layers] = field(default_factory=dict)
 
 
 class Dice:
@@ -136,7 +157,7 @@ Planted = tuple[str, Layers]
 Plant = Callable[[Prompts, Dice], Planted]
 
 
-def _gd_options(prompts: Prompts, dice: Dice) -> dict[str, Any]:
+def gd_options(prompts: Prompts, dice: Dice) -> dict[str, Any]:
     """A step size under one of three conventions; small enough to converge on every prefix."""
     sums, means = prompts.scales
     steepest = (prompts.prefixes.largest / prompts.prefixes.counts.clamp(min=1)).max().item()
@@ -148,19 +169,22 @@ def _gd_options(prompts: Prompts, dice: Dice) -> dict[str, Any]:
     return {"step_size": min(0.5 * size / means, 1.8 / steepest), "gradient": "mean"}
 
 
-def _gd_constant(prompts: Prompts, dice: Dice) -> Planted:
-    options, each = _gd_options(prompts, dice), dice.whole(1, 3)
+def gd_constant(prompts: Prompts, dice: Dice) -> Planted:
+    """Steps that add up."""
+    options, each = gd_options(prompts, dice), dice.whole(1, 3)
     steps = [each * (i + 1) for i in range(dice.whole(4, 7))]
-    return f"gd, steps {steps}, {_told(options)}", prompts.run("gd", steps, **options)
+    return f"gd, steps {steps}, {told_options(options)}", prompts.run("gd", steps, **options)
 
 
-def _gd_growing(prompts: Prompts, dice: Dice) -> Planted:
-    options, factor, first = _gd_options(prompts, dice), dice.uniform(1.8, 3.0), dice.whole(1, 3)
+def gd_growing(prompts: Prompts, dice: Dice) -> Planted:
+    """Steps that multiply."""
+    options, factor, first = gd_options(prompts, dice), dice.uniform(1.8, 3.0), dice.whole(1, 3)
     steps = [max(first + i, round(first * factor**i)) for i in range(dice.whole(4, 6))]
-    return f"gd, steps {steps}, {_told(options)}", prompts.run("gd", steps, **options)
+    return f"gd, steps {steps}, {told_options(options)}", prompts.run("gd", steps, **options)
 
 
-def _newton(prompts: Prompts, dice: Dice) -> Planted:
+def newton(prompts: Prompts, dice: Dice) -> Planted:
+    """From some multiple of S."""
     which = dice.pick(4)
     sums, _ = prompts.scales
     options: dict[str, Any] = (
@@ -171,7 +195,7 @@ def _newton(prompts: Prompts, dice: Dice) -> Planted:
     )[which]
     first, each = dice.whole(0, 3), dice.whole(1, 2)
     steps = [first + each * i for i in range(dice.whole(4, 7))]
-    return f"newton, steps {steps}, {_told(options)}", prompts.run("newton", steps, **options)
+    return f"newton, steps {steps}, {told_options(options)}", prompts.run("newton", steps, **options)
 
 
 def _newton_from_identity(prompts: Prompts, dice: Dice) -> Planted:
@@ -181,7 +205,8 @@ def _newton_from_identity(prompts: Prompts, dice: Dice) -> Planted:
     return told, prompts.run("newton", steps, start="identity", alpha=alpha)
 
 
-def _cg(prompts: Prompts, dice: Dice) -> Planted:
+def cg(prompts: Prompts, dice: Dice) -> Planted:
+    """As many steps as are told apart."""
     steps = list(range(1, min(prompts.task.d_input, dice.whole(4, 7)) + 1))
     return f"cg, steps {steps}", prompts.run("cg", steps)
 
@@ -197,7 +222,7 @@ def _gd_plus_plus(prompts: Prompts, dice: Dice) -> Planted:
     else:
         sizes, gammas = [dice.uniform(0.5, 1.6) / means] * 6, [dice.uniform(0.2, 0.45) / means] * 6
         options = {"schedule": sizes, "gammas": gammas, "gradient": "mean"}
-    return f"gd++, steps {steps}, {_told(options)}", prompts.run("gd_plus_plus", steps, **options)
+    return f"gd++, steps {steps}, {told_options(options)}", prompts.run("gd_plus_plus", steps, **options)
 
 
 def _ridge(prompts: Prompts, dice: Dice) -> Planted:
@@ -208,21 +233,21 @@ def _ridge(prompts: Prompts, dice: Dice) -> Planted:
     return f"ridge, strengths {told}", torch.stack([prompts.run("ridge", ridge=r) for r in strengths])
 
 
-def _at_once(prompts: Prompts, dice: Dice, known: Tensor) -> Layers:
+def at_once(prompts: Prompts, dice: Dice, known: Tensor) -> Layers:
     """Silence, then the same from some layer on."""
     quiet, loud = dice.whole(1, 3), dice.whole(2, 4)
     return torch.stack([prompts.silence] * quiet + [known] * loud)
 
 
 def _ols(prompts: Prompts, dice: Dice) -> Planted:
-    return "least squares at once", _at_once(prompts, dice, prompts.converged)
+    return "least squares at once", at_once(prompts, dice, prompts.converged)
 
 
 def _neighbors(prompts: Prompts, dice: Dice) -> tuple[str, Tensor]:
     options: dict[str, Any] = {"n_neighbors": dice.whole(1, 5)}
     if dice.pick(2):
         options |= {"weighting": "distance", "power": float(dice.whole(1, 2))}
-    return f"knn, {_told(options)}", prompts.run("knn", **options)
+    return f"knn, {told_options(options)}", prompts.run("knn", **options)
 
 
 def _online(prompts: Prompts, dice: Dice) -> tuple[str, Tensor]:
@@ -237,28 +262,28 @@ def _online(prompts: Prompts, dice: Dice) -> tuple[str, Tensor]:
 
 def _knn_at_once(prompts: Prompts, dice: Dice) -> Planted:
     told, known = _neighbors(prompts, dice)
-    return f"{told}, at once", _at_once(prompts, dice, known)
+    return f"{told}, at once", at_once(prompts, dice, known)
 
 
 def _online_at_once(prompts: Prompts, dice: Dice) -> Planted:
     told, known = _online(prompts, dice)
-    return f"{told}, at once", _at_once(prompts, dice, known)
+    return f"{told}, at once", at_once(prompts, dice, known)
 
 
 def _mixture(prompts: Prompts, dice: Dice) -> Planted:
     """A filter that advances, and beside it, in every layer, something that is none."""
-    told, layers = (_gd_constant, _newton, _cg, _ridge, _gd_growing)[dice.pick(5)](prompts, dice)
+    told, layers = (gd_constant, newton, cg, _ridge, gd_growing)[dice.pick(5)](prompts, dice)
     other, known = (_neighbors, _online)[dice.pick(2)](prompts, dice)
     share = dice.uniform(0.35, 0.65)
     return f"{share:.2f} x ({told}) + {1 - share:.2f} x ({other})", share * layers + (1 - share) * known
 
 
 PLANTED: tuple[tuple[str, Plant, int], ...] = (
-    ("gd", _gd_constant, 3),
-    ("gd", _gd_growing, 3),
+    ("gd", gd_constant, 3),
+    ("gd", gd_growing, 3),
     ("gd", _newton_from_identity, 3),  # it is gradient descent with 2^k steps
-    ("newton", _newton, 2),
-    ("cg", _cg, 2),
+    ("newton", newton, 2),
+    ("cg", cg, 2),
     ("gd_plus_plus", _gd_plus_plus, 2),
     ("ridge", _ridge, 3),
     ("ols", _ols, 0),
@@ -269,98 +294,40 @@ PLANTED: tuple[tuple[str, Plant, int], ...] = (
 """Truth, what plants it, and how many layers must stand on the way for it to be there to be seen."""
 
 
-def _told(options: dict[str, Any]) -> str:
+def told_options(options: dict[str, Any]) -> str:
+    """For people."""
     return ", ".join(
         f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in options.items()
     )
 
 
-def planted(prompts: Prompts, seed: int) -> Iterator[Case]:
-    """One case of every kind, each with noise of a random level, silent layers before it and, perhaps, repeats."""
-    for i, (truth, plant, least) in enumerate(PLANTED):
+def planted(prompts: Prompts, seed: int, which: Sequence[tuple[str, Plant, int]] = PLANTED) -> Iterator[Case]:
+    """One case of every kind, each with noise of a random level, silent layers before it and, perhaps, repeats.
+
+    Each is also asked with labels of other prompts, which an algorithm takes as they are.
+    """
+    for i, (truth, plant, least) in enumerate(which):
         dice = Dice(seed * 1000 + i)
-        kind, layers = plant(prompts, dice)
         for _ in range(_TRIES):
+            before = dice.generator.get_state()
+            kind, layers = plant(prompts, dice)
             if prompts.on_the_way(layers) >= least:
                 break
-            kind, layers = plant(prompts, dice)
-        yield _noisy(kind, truth, torch.cat([prompts.silence[None]] * dice.whole(0, 2) + [layers]), prompts, dice)
+        again = Dice(0)
+        again.generator.set_state(before)
+        _, deaf = plant(prompts.relabelled, again)
+        n_silent = dice.whole(0, 2)
+        case = noisy(kind, truth, _late(layers, n_silent), prompts, dice)
+        yield replace(case, relabelled=_late(deaf, n_silent) + (case.layers - _late(layers, n_silent)))
 
 
-def _noisy(kind: str, truth: str | None, layers: Layers, prompts: Prompts, dice: Dice) -> Case:
+def _late(layers: Layers, n_silent: int) -> Layers:
+    """After so many silent layers."""
+    return torch.cat([torch.zeros_like(layers[:1])] * n_silent + [layers])
+
+
+def noisy(kind: str, truth: str | None, layers: Layers, prompts: Prompts, dice: Dice) -> Case:
+    """A case with noise of a random level."""
     noise = NOISES[dice.pick(len(NOISES))]
     added = noise * prompts.labels.std() * dice.noise(layers)
     return Case(f"{kind}; noise {noise:g}", truth, layers + added)
-
-
-def controls(prompts: Prompts, seed: int) -> Iterator[Case]:
-    """Sequences that no algorithm should be read into."""
-    for i, control in enumerate((_zero, _shuffled, _reversed, _fixed_weights, _memoriser, _random_features)):
-        dice = Dice(seed * 1000 + 500 + i)
-        kind, layers = control(prompts, dice)
-        yield _noisy(kind, None, layers, prompts, dice)
-
-
-def _zero(prompts: Prompts, dice: Dice) -> Planted:
-    return "zero predictor", torch.stack([prompts.silence] * dice.whole(4, 8))
-
-
-def _sequence(prompts: Prompts, dice: Dice) -> Planted:
-    """An iteration of which at least three layers are on the way, over a good part of it."""
-    while True:
-        told, layers = (_gd_constant, _newton, _gd_growing, _cg)[dice.pick(4)](prompts, dice)
-        left = prompts.left(layers)
-        if prompts.on_the_way(layers) >= 3 and left.max() - left.min() > 0.3:
-            return told, layers
-
-
-def _shuffled(prompts: Prompts, dice: Dice) -> Planted:
-    """Layers in an order in which a later one is well behind an earlier one."""
-    told, layers = _sequence(prompts, dice)
-    while True:
-        order = torch.randperm(len(layers), generator=dice.generator)
-        moved = layers[order]
-        left = prompts.left(moved)
-        if (left - left.cummin(0).values).max() > 0.15:
-            return f"shuffled ({told})", moved
-
-
-def _reversed(prompts: Prompts, dice: Dice) -> Planted:
-    told, layers = _sequence(prompts, dice)
-    return f"reversed ({told})", layers.flip(0)
-
-
-def _fixed_weights(prompts: Prompts, dice: Dice) -> Planted:
-    """A model that has learnt one w by heart, more of it from layer to layer."""
-    w = torch.randn(prompts.task.d_input, generator=dice.generator, dtype=torch.float64)
-    said = (prompts.prefixes.xs @ w)[:, prompts.scored]
-    n = dice.whole(4, 6)
-    return "one w by heart", torch.stack([(i + 1) / n * said for i in range(n)])
-
-
-def _memoriser(prompts: Prompts, dice: Dice) -> Planted:
-    """The Bayes predictor of a few w by heart, sharper from layer to layer, on prompts with other w."""
-    n_pool = 2 ** dice.whole(2, 5)
-    pool = torch.randn(n_pool, prompts.task.d_input, generator=dice.generator, dtype=torch.float64)
-    spreads = [2.0 * 0.5**i for i in range(dice.whole(3, 5))]
-    layers = [prompts.run("finite_pool", pool=pool, noise_variance=spread) for spread in spreads]
-    return f"{n_pool} w by heart", torch.stack(layers)
-
-
-def _random_features(prompts: Prompts, dice: Dice) -> Planted:
-    """Read-outs of random features of each prefix, one layer wider than the other, fitted on other prompts."""
-    other = Prompts.of(prompts.task, seed=dice.whole(10**6, 10**7))
-    layers = []
-    for width in (32, 64, 128, 256)[: dice.whole(3, 4)]:
-        maps = torch.randn(2 * prompts.task.d_input + 2, width, generator=dice.generator, dtype=torch.float64)
-        fit, ask = _features(other, maps), _features(prompts, maps)
-        gram = fit.mT @ fit + 1e-2 * len(fit) * torch.eye(width, dtype=fit.dtype)
-        layers.append((ask @ torch.linalg.solve(gram, fit.mT @ other.labels.flatten())).reshape(prompts.labels.shape))
-    return "random features", torch.stack(layers)
-
-
-def _features(prompts: Prompts, maps: Tensor) -> Float[Tensor, "rows width"]:
-    """Random rectified sums of the query and of the last example."""
-    xs, ys = prompts.prefixes.xs, prompts.prefixes.ys
-    rows = torch.cat([xs[:, 1:], xs[:, :-1], ys[:, :-1, None], torch.ones_like(ys[:, 1:, None])], -1)
-    return torch.relu(rows.flatten(0, 1) @ maps) / maps.shape[1] ** 0.5

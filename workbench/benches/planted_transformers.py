@@ -1,7 +1,7 @@
 """Layer predictions with a known answer that went through a real transformer and real read-outs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench import baselines
 from workbench.activations import query_streams
+from workbench.agreement.nulls import relabelled
 from workbench.agreement.read_outs import NormalEquations, fit
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
@@ -39,12 +40,16 @@ class Read:
         layers: What read-outs fitted to each layer predict of the prompts, the embedding first, float64. Position 0 has
             no examples. A read-out scales what a layer holds, two- to tenfold where that is still far from the labels.
         held: What the model's own read-out would predict after each layer, float64: the steps themselves.
+        relabelled: As ``layers``, of the same inputs with labels of other prompts.
+        strangers: As ``layers``, of models in which the algorithm cannot be, by what they are.
     """
 
     kind: str
     truth: str | None
     layers: Layers
     held: Layers
+    relabelled: Layers
+    strangers: Mapping[str, Layers] = field(default_factory=dict)
 
 
 def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
@@ -74,7 +79,33 @@ def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Re
         )
     model = CONSTRUCTIONS[name].build(task.d_input, task.n_context, n_layers, **own)
     told = "; ".join(f"{key} {', '.join(f'{size:.3g}' for size in sizes)}" for key, sizes in own.items())
-    return Read(f"{name} by hand, {n_layers} layers, {told}", name, *_read(model, task, batch, seed))
+    fresh = Transformer(model.config, torch.Generator().manual_seed(seed)).to(model.unembed.weight.dtype)
+    strangers = {
+        "the untrained model": _read(fresh, task, batch, seed).layers,
+        "a model of another task": stranger(task, batch, seed).layers,
+    }
+    found = _read(model, task, batch, seed)
+    return replace(found, kind=f"{name} by hand, {n_layers} layers, {told}", truth=name, strangers=strangers)
+
+
+def stranger(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
+    """A transformer whose weights are written down for another task, read out on ``batch``.
+
+    Gradient descent where only the first half of the inputs matters: a stranger to all others.
+
+    Args:
+        task: The law of the prompts; read-outs are fitted on others of it.
+        batch: The prompts.
+        seed: Of everything random, the prompts of the read-outs included.
+    """
+    dice, d = torch.Generator().manual_seed(seed), task.d_input
+    half = torch.diag((torch.arange(d) < d // 2).double())
+    largest = Prefixes.of(batch.xs @ half.to(batch.xs.dtype), batch.ys)
+    size = _sizes("gd", largest, 1, dice)["step_size"][0]
+    n_layers = _whole(3, 6, dice)
+    model = CONSTRUCTIONS["preconditioned_gd"].build(d, task.n_context, n_layers, preconditioner=half, step_size=size)
+    kind = f"gd by hand on half of the inputs, {n_layers} layers, step size {size:.3g}"
+    return replace(_read(model, task, batch, seed), kind=kind)
 
 
 def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
@@ -102,24 +133,22 @@ def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read
     normed = config.norm != "none" and _one_of([False, True], dice)
     parts = [f"{config.n_heads} heads", config.attention, config.mlp, config.norm, config.positions, config.layout]
     kind = f"untrained, {config.n_layers} layers of width {config.d_model}, {', '.join(parts)}"
-    return Read(
-        kind + (", read after the final norm" if normed else ""), None, *_read(model, task, batch, seed, normed)
-    )
+    found = _read(model, task, batch, seed, normed)
+    return replace(found, kind=kind + (", read after the final norm" if normed else ""))
 
 
 @torch.no_grad()
-def _read(
-    model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False
-) -> tuple[Layers, Layers]:
+def _read(model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False) -> Read:
     """What read-outs of every layer, fitted on other prompts, predict of these, and what the model's own would."""
     dtype, split = model.unembed.weight.dtype, 3 * N_FIT // 4
     fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
     assert isinstance(fitting, RegressionBatch)
-    prompts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT), batch)
+    prompts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT), batch, relabelled(batch))
     raw = [query_streams(model, part.to(dtype=dtype)) for part in prompts]
-    train, validation, streams = (model.ln_final(found) if normed else found for found in raw)
+    train, validation, streams, other = (model.ln_final(found) if normed else found for found in raw)
     read_outs = fit(NormalEquations.of(train, prompts[0].ys), NormalEquations.of(validation, prompts[1].ys))
-    return read_outs.predict(streams), model.unembed(model.ln_final(raw[-1]))[..., 0].double()
+    held = model.unembed(model.ln_final(raw[2]))[..., 0].double()
+    return Read("", None, read_outs.predict(streams), held, read_outs.predict(other))
 
 
 def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:

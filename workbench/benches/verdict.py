@@ -5,24 +5,28 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
-from workbench.agreement.hypotheses import paths
-from workbench.agreement.verdict import Sight, weigh
-from workbench.benches.planted import N_PROMPTS, TASKS, Case, Prompts, controls, planted
-from workbench.benches.planted_transformers import constructed, untrained
+from workbench.agreement.nulls import Nulls
+from workbench.agreement.sight import Sight
+from workbench.agreement.verdict import weigh
+from workbench.benches.planted import N_PROMPTS, TASKS, Case, Prompts, planted
+from workbench.benches.planted_controls import by_heart, controls
+from workbench.benches.planted_kin import KIN
+from workbench.benches.planted_transformers import constructed, stranger, untrained
 from workbench.benches.record import Bench, Findings, Sheet
 from workbench.configs import to_data
 from workbench.linalg import cpu_threads
 from workbench.metrics import bootstrap_weights
 
 Half = Literal["tuning", "held_out"]
-HALVES: dict[Half, int] = {"tuning": 1, "held_out": 9}
-"""Seed of each half. Rules and thresholds were set while looking at the first alone."""
+HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1,), "held_out": (31, 32)}
+"""Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first half alone."""
 ABSTAINS = "abstains"
+_KIN = tuple(dict.fromkeys(truth for truth, _, _ in KIN))
 _N_RESAMPLES = 300
 _Z = 1.96
 
@@ -37,6 +41,7 @@ class Judged:
         truth: What should be said, or ``ABSTAINS``.
         verdict: What was said, or ``ABSTAINS``.
         sentence: In words.
+        kin: Methods of gradients of which it was said that they cannot be told from it.
     """
 
     kind: str
@@ -44,6 +49,7 @@ class Judged:
     truth: str
     verdict: str
     sentence: str
+    kin: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -123,36 +129,51 @@ def wilson(n_right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def judge(half: Half, index: int, only: int | None = None) -> list[Judged]:
-    """All cases on the prompts of one task.
+def judge(seed: int, index: int) -> list[Judged]:
+    """All cases of one draw on the prompts of one task, and its control whose prompts all have the same w.
 
     Args:
-        half: Which seeds.
+        seed: Of the draw.
         index: Which of ``TASKS``.
-        only: So many of them, or all.
     """
-    seed = 100 * HALVES[half] + index
+    task, seed = TASKS[index], 100 * seed + index
     with cpu_threads(1):
-        prompts = Prompts.of(TASKS[index], seed)
-        known = paths(prompts.prefixes, prompts.scored)
-        shares = bootstrap_weights(N_PROMPTS, _N_RESAMPLES, torch.Generator().manual_seed(seed))
-        cases = [*planted(prompts, seed), *controls(prompts, seed), *_transformers(prompts, seed)][:only]
-        return [_judged(case, Sight(case.layers, known, prompts.labels, shares), prompts) for case in cases]
+        prompts = Prompts.of(task, seed)
+        cases = [*planted(prompts, seed), *planted(prompts, seed + 50, KIN), *controls(prompts, seed)]
+        cases += _transformers(prompts, seed)
+        return [*(judged(case, prompts) for case in cases), judged(*reversed(by_heart(task, seed)))]
 
 
 def _transformers(prompts: Prompts, seed: int) -> list[Case]:
-    made = (build(prompts.task, prompts.batch, seed) for build in (constructed, untrained))
-    return [Case(each.kind, each.truth, each.layers[..., prompts.scored]) for each in made]
+    made = [build(prompts.task, prompts.batch, seed) for build in (constructed, untrained, stranger)]
+    scored = prompts.scored
+    return [
+        Case(
+            each.kind,
+            each.truth,
+            each.layers[..., scored],
+            each.relabelled[..., scored],
+            {name: layers[..., scored] for name, layers in each.strangers.items()},
+        )
+        for each in made
+    ]
 
 
-def _judged(case: Case, sight: Sight, prompts: Prompts) -> Judged:
-    found, task = weigh(sight), prompts.task
+def judged(case: Case, prompts: Prompts) -> Judged:
+    """A case with what the verdict says of it, its nulls at hand."""
+    shares = bootstrap_weights(N_PROMPTS, _N_RESAMPLES, torch.Generator().manual_seed(prompts.task.n_context))
+    sight = Sight(case.layers, prompts.known, prompts.labels, shares)
+    asked = None if case.relabelled is None else replace(sight, layers=case.relabelled)
+    others = {name: replace(sight, layers=layers) for name, layers in case.strangers.items()}
+    found, task = weigh(sight, Nulls(relabelled=asked, others=others)), prompts.task
     told = f"d={task.d_input}, n={task.n_context}, {task.covariance}, noise {task.noise_std:g}"
-    return Judged(case.kind, told, case.truth or ABSTAINS, found.algorithm or ABSTAINS, found.sentence)
+    return Judged(
+        case.kind, told, case.truth or ABSTAINS, found.algorithm or ABSTAINS, found.sentence, tuple(found.kin)
+    )
 
 
-def confusion(half: Half, tell: Callable[[str], None], n_workers: int) -> Confusion:
-    """Judge all cases of one half, the tasks side by side in processes.
+def judge_all(half: Half, tell: Callable[[str], None], n_workers: int) -> list[Judged]:
+    """Judge all cases of one half, tasks and draws side by side in processes.
 
     Args:
         half: Which seeds.
@@ -161,25 +182,29 @@ def confusion(half: Half, tell: Callable[[str], None], n_workers: int) -> Confus
     """
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=spawning) as pool:
-        waiting = {pool.submit(judge, half, index): index for index in range(len(TASKS))}
-        judged: dict[int, list[Judged]] = {}
-        for done in as_completed(waiting):
-            judged[waiting[done]] = done.result()
-            wrong = sum(not each.right for cases in judged.values() for each in cases)
-            n = sum(map(len, judged.values()))
-            tell(f"{half}: {len(judged)} of {len(TASKS)} tasks, {n} cases, {wrong} wrong")
-    return Confusion.of([each for index in sorted(judged) for each in judged[index]])
+        slowest_first = [(seed, index) for index in reversed(range(len(TASKS))) for seed in HALVES[half]]
+        waiting = {pool.submit(judge, *which): which for which in slowest_first}
+        done: dict[tuple[int, int], list[Judged]] = {}
+        for each in as_completed(waiting):
+            done[waiting[each]] = each.result()
+            cases = [case for found in done.values() for case in found]
+            wrong = sum(not case.right for case in cases)
+            tell(f"{half}: {len(done)} of {len(waiting)} sets of prompts, {len(cases)} cases, {wrong} not as planted")
+    return [case for which in sorted(done) for case in done[which]]
 
 
 def run(tell: Callable[[str], None]) -> Findings:
     """Judge every case of both halves."""
     n_workers = max(1, torch.get_num_threads())
-    found = {half: confusion(half, tell, n_workers) for half in HALVES}
-    rows = [_row(half, each) for half, each in found.items()]
-    return Findings(
-        [_sheet(half, each) for half, each in found.items()],
-        {"rows": rows, **{half: to_data(each) for half, each in found.items()}},
-    )
+    cases = {half: judge_all(half, tell, n_workers) for half in HALVES}
+    found = {half: Confusion.of([case for case in each if case.truth not in _KIN]) for half, each in cases.items()}
+    kin = {half: Confusion.of([case for case in each if case.truth in _KIN]) for half, each in cases.items()}
+    among = {half: sum(case.truth in case.kin for case in each) for half, each in cases.items()}
+    sheets = [
+        sheet for half in HALVES for sheet in (_sheet(half, found[half]), _kin_sheet(half, kin[half], among[half]))
+    ]
+    data = {half: {**to_data(found[half]), "kin": {**to_data(kin[half]), "among": among[half]}} for half in HALVES}
+    return Findings(sheets, {"rows": [_row(half, each) for half, each in found.items()], **data})
 
 
 def _row(half: str, found: Confusion) -> dict[str, object]:
@@ -190,13 +215,34 @@ def _row(half: str, found: Confusion) -> dict[str, object]:
 
 def _sheet(half: str, found: Confusion) -> Sheet:
     which = "held-out half, its seeds never used while rules were set" if half == "held_out" else "tuning half"
-    counted = [[truth, *map(str, row)] for truth, row in zip(found.truths, found.counts, strict=True)]
     remarks = [
         f"named right: {_told(found.right, found.right_ci)} of {found.n_planted} planted",
         f"abstained: {_told(found.abstained, found.abstained_ci)} of {found.n_controls} controls",
-        *(f"wrong: {each.verdict} for {each.truth}: {each.kind} ({each.task})" for each in found.wrong),
+        *_wrong(found),
     ]
-    return Sheet(f"Verdicts on the {which}: rows are what was planted", ["planted", *found.verdicts], counted, remarks)
+    return _counted(f"Verdicts on the {which}: rows are what was planted", found, remarks)
+
+
+def _kin_sheet(half: str, found: Confusion, among: int) -> Sheet:
+    remarks = [
+        f"named right: {_told(found.right, found.right_ci)} of {found.n_planted}",
+        f"named by a kin from which it is said not to be told: {among} more",
+        *_wrong(found),
+    ]
+    return _counted(f"The same for momentum and attention, {half.replace('_', '-')} half", found, remarks)
+
+
+def _counted(title: str, found: Confusion, remarks: list[str]) -> Sheet:
+    rows = [[truth, *map(str, row)] for truth, row in zip(found.truths, found.counts, strict=True)]
+    return Sheet(title, ["planted", *found.verdicts], rows, remarks)
+
+
+def _wrong(found: Confusion) -> list[str]:
+    return [
+        f"{each.verdict} for {each.truth}{', said to be among its kin' if each.truth in each.kin else ''}: "
+        f"{each.kind} ({each.task})"
+        for each in found.wrong
+    ]
 
 
 def _told(share: float, ci: tuple[float, float]) -> str:

@@ -34,6 +34,9 @@ class Arguments:
     measures: bool = False
     """Also measure every layer against zero, least squares, Bayes and its own best steps, by region of positions: SimE,
     SPD, skill, induced weights (SimW, ILWD, linearity), gradients by query and by labels. Kept in the run."""
+    null: tuple[str, ...] = ()
+    """Runs of other tasks with prompts of the same shape. If the layers of one of their models, read out on this task's
+    prompts, are given the same name, there is no verdict."""
     forgetting: bool = False
     """Also ask every layer for its examples again, newest to oldest. Kept in the run."""
     all_checkpoints: bool = False
@@ -52,6 +55,8 @@ class Arguments:
                 "all_checkpoints and checkpoints must stand without step, measures and forgetting, which are of one "
                 "checkpoint. Ask twice."
             )
+        if self.over_training and self.null:
+            raise InputError("null must stand without all_checkpoints and checkpoints. Ask for one checkpoint's verdict.")
 
     @property
     def over_training(self) -> bool:
@@ -71,7 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.analyses import agree
 
     tell = stage_notes(opened.folder.name)
-    record = agree(opened, given.settings, given.step, tell=tell)
+    others = [open_run(other, given.runs) for other in given.null]
+    record = agree(opened, given.settings, given.step, tell=tell, others=others)
     beside = _beside(opened, given, tell)
     if given.step is None and given.settings == AgreementConfig():
         from workbench.claims.measure import follows_a_recipe, measure_all
