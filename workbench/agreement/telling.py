@@ -86,6 +86,8 @@ def seen(sight: Sight) -> str:
     where = ", ".join(map(_number, sight.values(kept)))
     parameter = f"{path.parameter} {where}" if path.parameter else "the solution"
     seen = f"{label(sight.winner)} ({path.convention}) is nearest: layers {kept[0]} to {kept[-1]} stand at {parameter}"
+    if not path.iterates and len(sight.speaking) == 1:
+        return f"{seen}; nothing but this one layer says so"
     law = sight.law
     if sight.winner != "gd" or not law.rate:
         return seen

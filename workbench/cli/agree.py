@@ -56,7 +56,9 @@ class Arguments:
                 "checkpoint. Ask twice."
             )
         if self.over_training and self.null:
-            raise InputError("null must stand without all_checkpoints and checkpoints. Ask for one checkpoint's verdict.")
+            raise InputError(
+                "null must stand without all_checkpoints and checkpoints. Ask for one checkpoint's verdict."
+            )
 
     @property
     def over_training(self) -> bool:
