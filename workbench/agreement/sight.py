@@ -153,11 +153,15 @@ class Sight:
         match, leans = self.matches[name], self._leans(name) if leans is None else leans
         margin = max(CLEAR * self._alike(match) * match.misfit, LEAST)
         share, more = KIN
-        kin = dict.fromkeys(GRADIENT if name in GRADIENT else (), max(margin, share * match.misfit + more))
+        among_kin = max(margin, share * match.misfit + more)
+
+        def needed(other: str) -> float:
+            return among_kin if name in GRADIENT and other in GRADIENT else margin
+
         return [
             other
             for other, found in leans.items()
-            if found.ci[1] > LEAN or self.matches[other].misfit - match.misfit < kin.get(other, margin)
+            if found.ci[1] > LEAN or self.matches[other].misfit - match.misfit < needed(other)
         ]
 
     @cached_property

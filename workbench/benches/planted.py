@@ -307,13 +307,14 @@ def planted(prompts: Prompts, seed: int, which: Sequence[tuple[str, Plant, int]]
     Each is also asked with labels of other prompts, which an algorithm takes as they are.
     """
     for i, (truth, plant, least) in enumerate(which):
-        dice = Dice(seed * 1000 + i)
+        dice, again = Dice(seed * 1000 + i), Dice(0)
+        before = dice.generator.get_state()
+        kind, layers = plant(prompts, dice)
         for _ in range(_TRIES):
-            before = dice.generator.get_state()
-            kind, layers = plant(prompts, dice)
             if prompts.on_the_way(layers) >= least:
                 break
-        again = Dice(0)
+            before = dice.generator.get_state()
+            kind, layers = plant(prompts, dice)
         again.generator.set_state(before)
         _, deaf = plant(prompts.relabelled, again)
         n_silent = dice.whole(0, 2)

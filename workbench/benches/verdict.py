@@ -141,7 +141,8 @@ def judge(seed: int, index: int) -> list[Judged]:
         prompts = Prompts.of(task, seed)
         cases = [*planted(prompts, seed), *planted(prompts, seed + 50, KIN), *controls(prompts, seed)]
         cases += _transformers(prompts, seed)
-        return [*(judged(case, prompts) for case in cases), judged(*reversed(by_heart(task, seed)))]
+        own, memorised = by_heart(task, seed)
+        return [*(judged(case, prompts) for case in cases), judged(memorised, own)]
 
 
 def _transformers(prompts: Prompts, seed: int) -> list[Case]:
