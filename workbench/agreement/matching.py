@@ -93,7 +93,7 @@ def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, 
     for start in _starts(layers, [match for match in matches if match.misfit <= limit and match.path.knobs], labels):
         found, name = _turn(layers, start, labels), start.path.algorithm
         turned[name] = min(found, turned[name], key=_misfit)
-    whole = {name: match if match is best[name] else _along(layers, match, labels) for name, match in turned.items()}
+    whole = {name: match if match.along is None else _along(layers, match, labels) for name, match in turned.items()}
     return dict(sorted(whole.items(), key=lambda item: item[1].misfit))
 
 
