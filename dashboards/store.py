@@ -15,6 +15,7 @@ from workbench.agreement.over_training import check_table
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
 from workbench.analyses import (
     AGREEMENT,
+    AGREEMENT_CODE,
     FORGETTING,
     FORGETTING_SCHEMA,
     MEASURES,
@@ -313,18 +314,21 @@ class RunStore:
 def planted_confusion(path: Path | None = None) -> Mapping[str, Any] | None:
     """Verdicts on planted models that no rule was tuned on, by truth, if the benchmark's result is there.
 
+    Its ``former`` says whether rules have changed since.
+
     Args:
         path: Its file; the one that the package brings if None.
     """
     path = path or Path(agreement_record.__file__).with_name(_PLANTED)
     try:
-        found = json.loads(path.read_bytes())["held_out"]
+        kept = json.loads(path.read_bytes())
+        found, former = kept["held_out"], kept.get("code") != AGREEMENT_CODE
         rows, width = len(found["truths"]), len(found["verdicts"])
         counts = [[int(count) for count in row] for row in found["counts"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = len(counts) == rows and all(len(row) == width for row in counts)
-    return {**found, "counts": counts} if fits else None
+    return {**found, "counts": counts, "former": former} if fits else None
 
 
 def task_words(task: object) -> str:

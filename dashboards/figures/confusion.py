@@ -15,14 +15,15 @@ def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> 
 
     Args:
         confusion: ``truths`` by row, ``verdicts`` by column, ``counts``; shares ``right`` of ``n_planted`` cases and
-            ``abstained`` of ``n_controls``, with intervals, where they are known.
+            ``abstained`` of ``n_controls``, with intervals, where they are known; whether rules are ``former`` ones.
         scheme: Colour scheme.
     """
     truths = [_word(name, "none of these") for name in confusion["truths"]]
     verdicts = [_word(name, "no verdict") for name in confusion["verdicts"]]
     counts = [list(row) for row in confusion["counts"]]
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
-    told = ", ".join([f"{sum(map(sum, counts))} cases that no rule was set on", *_tell_shares(confusion)])
+    by = " (by earlier rules)" if confusion.get("former") else ""
+    told = ", ".join([f"{sum(map(sum, counts))} cases that no rule was set on{by}", *_tell_shares(confusion)])
     figure = go.Figure(layout={"template": template(scheme)})
     figure.add_heatmap(
         x=list(range(len(verdicts))),

@@ -77,6 +77,15 @@ def test_a_model_that_cannot_have_learnt_it_and_says_the_same_forbids_the_name(t
     assert any(f"{told} 100%" in sentence for sentence in found.evidence)
 
 
+def test_a_null_that_runs_another_method_of_gradients_forbids_the_name(trained, batch):
+    ball = baselines.predict("momentum", batch.xs, batch.ys, steps=[1, 2, 4, 6], relative_step_size=0.5, momentum=0.8)
+    other = replace(trained, layers=ball[..., 1:])
+    assert weigh(other).algorithm == "momentum"
+    found = weigh(trained, Nulls(others={"the model of ball": other}))
+    assert found.abstained
+    assert "the layers of the model of ball say Momentum as well" in found.sentence
+
+
 def test_a_null_that_says_something_else_or_nothing_forbids_nothing(trained, batch):
     knn = baselines.predict("knn", batch.xs, batch.ys)[None, :, 1:].repeat(3, 1, 1)
     silent = replace(trained, layers=torch.zeros_like(trained.layers))

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from workbench.analyses import AGREEMENT_CODE
+from workbench.benches import verdict
 from workbench.benches.planted import PLANTED, TASKS, Prompts, planted
 from workbench.benches.planted_controls import CONTROLS, by_heart, controls
 from workbench.benches.planted_kin import KIN
@@ -84,6 +86,21 @@ def test_the_confusion_counts_what_was_planted_and_controls_apart():
     assert (found.n_planted, found.right) == (3, pytest.approx(2 / 3))
     assert (found.n_controls, found.abstained) == (1, 1.0)
     assert [each.verdict for each in found.wrong] == ["newton"]
+
+
+def test_findings_keep_halves_and_kin_apart_and_say_by_which_rules(monkeypatch):
+    def judge_all(draws, tell, n_processes):
+        assert n_processes == 2
+        kin = replace(said("momentum", "gd"), kin=("momentum",))
+        made = {1: [said("gd", "gd"), said(ABSTAINS, ABSTAINS)], 31: [said("gd", "newton")], 32: [kin]}
+        return {draw: made[draw[0]] if draw[1] == 0 else [said("cg", "cg")] for draw in draws}
+
+    monkeypatch.setattr(verdict, "judge_all", judge_all)
+    data = verdict.run(print, 2, tasks=[0, 3]).data
+    assert (data["code"], [row["n_planted"] for row in data["rows"]]) == (AGREEMENT_CODE, [2, 3])
+    assert (data["tuning"]["right"], data["held_out"]["right"]) == (1.0, pytest.approx(2 / 3))
+    assert (data["held_out"]["kin"]["n_planted"], data["held_out"]["kin"]["among"]) == (1, 1)
+    assert data["held_out"]["wrong"][0]["verdict"] == "newton"
 
 
 def test_wilsons_interval_is_the_textbooks():

@@ -1,6 +1,7 @@
 """The commands that list, report, serve, measure and tour."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.helpers import tiny_config
 from workbench import analyses, benches
 from workbench.agreement.config import AgreementConfig
 from workbench.baselines import BASELINES
-from workbench.benches.record import Bench, Row
+from workbench.benches.record import Bench, Findings, Row, Sheet
 from workbench.claims import CLAIMS
 from workbench.configs import to_data
 from workbench.models.config import TransformerConfig
@@ -122,6 +123,8 @@ def test_a_report_is_one_file_in_the_run_folder(call: Call, root: Path, quick_se
         (("demo", "more"), "more"),
         (("bench",), "bench needs a NAME; known: .*train"),
         (("bench", "trian"), "Unknown benchmark 'trian'. Did you mean 'train'"),
+        (("bench", "train", "--processes", "2"), "processes must be left out .*got 2"),
+        (("bench", "verdict", "--processes", "0"), "processes must be at least 1; got 0"),
     ],
 )
 def test_wrong_input_is_told_in_one_line_and_nothing_is_made(call: Call, root: Path, words: tuple[str, ...], told: str):
@@ -195,6 +198,20 @@ def test_a_benchmark_tells_machine_rows_and_ratios(call: Call, made_up_bench: No
     out = call("bench", "made_up").out
     for part in ("one update", "another library", "2.50"):
         assert part in out
+
+
+def test_a_benchmark_is_spread_over_as_many_processes_as_asked_for(call: Call, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int | None] = []
+
+    def spread(note: Callable[[str], None], n_processes: int | None = None) -> Findings:
+        asked.append(n_processes)
+        return Findings([Sheet("made up", ["what"], [["gd"]], ["a remark"])], {"code": 3})
+
+    bench = Bench(name="made_up", help="made up", run=spread, spread=spread)
+    monkeypatch.setattr(benches, "BENCHES", by_name(bench))
+    assert call("bench", "made_up", "--processes", "3", "--json").document["code"] == 3
+    assert "a remark" in call("bench", "made_up").out
+    assert asked == [3, None]
 
 
 # The tour

@@ -32,7 +32,7 @@ OPTIONS = {
     "claims": ["--runs", "--json"],
     "report": ["--step", "--runs", "--json"],
     "dash": ["--port", "--host"],
-    "bench": ["--json"],
+    "bench": ["--processes", "--json"],
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from dashboards.store import RunStore, planted_confusion, task_words
 from tests.dashboards.made import CONFIG, agreement_record, make_run
+from workbench.analyses import AGREEMENT_CODE
 from workbench.errors import InputError
 from workbench.runs import RunFolder
 
@@ -235,4 +236,6 @@ def test_the_benchmark_of_planted_models_is_read_as_it_is(tmp_path):
     found = {"truths": ["gd", None], "verdicts": ["gd"], "counts": [[3], [0]]}
     path = tmp_path / "planted.json"
     path.write_text(json.dumps({"held_out": found, "more": 1}))
-    assert planted_confusion(path) == found
+    assert planted_confusion(path) == {**found, "former": True}, "it does not say by which rules"
+    path.write_text(json.dumps({"held_out": found, "code": AGREEMENT_CODE}))
+    assert planted_confusion(path) == {**found, "former": False}

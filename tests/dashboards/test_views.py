@@ -387,6 +387,9 @@ def test_planted_models_are_shown_where_the_benchmark_was_run(monkeypatch):
     monkeypatch.setattr(verdict_view, "planted_confusion", lambda: planted)
     figure, style = verdict_view.show_confusion(None, "light")
     assert (len(figure.data), style) == (1, {"display": "block"})
+    assert "earlier rules" not in figure.layout.title.text
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: {**planted, "former": True})
+    assert "earlier rules" in verdict_view.show_confusion(None, "light")[0].layout.title.text
     monkeypatch.setattr(verdict_view, "planted_confusion", lambda: None)
     figure, style = verdict_view.show_confusion(None, "light")
     assert (len(figure.data), style) == (0, {"display": "none"})

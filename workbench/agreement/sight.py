@@ -167,18 +167,19 @@ class Sight:
     @cached_property
     def rivals(self) -> list[str]:
         """Those of the nearest algorithm, but for its kin."""
-        return [name for name in self._near if not self._are_kin(name)]
+        return [name for name in self._near if not self.are_kin(name)]
 
     @cached_property
     def kin(self) -> list[str]:
         """Other methods of gradients that the layers are as near to as to the nearest algorithm, if it is one."""
-        return [name for name in self._near if self._are_kin(name)]
+        return [name for name in self._near if self.are_kin(name)]
 
     @cached_property
     def _near(self) -> list[str]:
         return self.rivals_of(self.winner, self.leans)
 
-    def _are_kin(self, name: str) -> bool:
+    def are_kin(self, name: str) -> bool:
+        """Whether an algorithm and the nearest one are both methods of gradients."""
         return name in GRADIENT and self.winner in GRADIENT
 
     @property

@@ -322,7 +322,7 @@ def planted(prompts: Prompts, seed: int, which: Sequence[tuple[str, Plant, int]]
         yield replace(case, relabelled=_late(deaf, n_silent) + (case.layers - _late(layers, n_silent)))
 
 
-def _late(layers: Layers, n_silent: int) -> Layers:
+def _late(layers: Layers, n_silent: int) -> Float[Tensor, "later batch scored"]:
     """After so many silent layers."""
     return torch.cat([torch.zeros_like(layers[:1])] * n_silent + [layers])
 

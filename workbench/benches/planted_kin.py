@@ -28,7 +28,7 @@ def _chebyshev(prompts: Prompts, dice: Dice) -> Planted:
     options: dict[str, Any] = {}
     if dice.pick(2):
         upper = sums * dice.uniform(0.8, 1.1)
-        options = {"lower": upper / dice.uniform(8, 60), "upper": upper}
+        options = {"lower": upper / dice.uniform(8.0, 60.0), "upper": upper}
     steps = list(range(1, dice.whole(4, 7) + 1))
     return f"Chebyshev, steps {steps}, {told_options(options)}", prompts.run("chebyshev", steps, **options)
 

@@ -74,8 +74,10 @@ class Bench:
         name: Registry name.
         help: What it times, in one line.
         run: Measures; takes a callback for progress notes.
+        spread: The same in a given number of processes, where the work can be shared out.
     """
 
     name: str
     help: str
     run: Callable[[Callable[[str], None]], Sequence[Row] | Findings]
+    spread: Callable[[Callable[[str], None], int], Sequence[Row] | Findings] | None = None

@@ -2,6 +2,7 @@
 
 import math
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +14,7 @@ import torch
 from workbench.agreement.nulls import Nulls
 from workbench.agreement.sight import Sight
 from workbench.agreement.verdict import weigh
+from workbench.analyses import AGREEMENT_CODE
 from workbench.benches.planted import N_PROMPTS, TASKS, Case, Prompts, planted
 from workbench.benches.planted_controls import by_heart, controls
 from workbench.benches.planted_kin import KIN
@@ -23,6 +25,7 @@ from workbench.linalg import cpu_threads
 from workbench.metrics import bootstrap_weights
 
 Half = Literal["tuning", "held_out"]
+Draw = tuple[int, int]
 HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1,), "held_out": (31, 32)}
 """Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first half alone."""
 ABSTAINS = "abstains"
@@ -173,31 +176,38 @@ def judged(case: Case, prompts: Prompts) -> Judged:
     )
 
 
-def judge_all(half: Half, tell: Callable[[str], None], n_workers: int) -> list[Judged]:
-    """Judge all cases of one half, tasks and draws side by side in processes.
+def judge_all(draws: Sequence[Draw], tell: Callable[[str], None], n_processes: int) -> dict[Draw, list[Judged]]:
+    """Judge all cases of draws, side by side in processes of one thread each; the slowest, of wide inputs, go first.
 
     Args:
-        half: Which seeds.
-        tell: Told of each task that is done.
-        n_workers: Processes.
+        draws: Seed and index of the task.
+        tell: Told of each draw that is done.
+        n_processes: How many.
     """
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=spawning) as pool:
-        slowest_first = [(seed, index) for index in reversed(range(len(TASKS))) for seed in HALVES[half]]
-        waiting = {pool.submit(judge, *which): which for which in slowest_first}
-        done: dict[tuple[int, int], list[Judged]] = {}
+    with ProcessPoolExecutor(n_processes, mp_context=spawning) as pool:
+        waiting = {pool.submit(judge, *draw): draw for draw in sorted(draws, key=lambda draw: -draw[1])}
+        done: dict[Draw, list[Judged]] = {}
         for each in as_completed(waiting):
             done[waiting[each]] = each.result()
             cases = [case for found in done.values() for case in found]
             wrong = sum(not case.right for case in cases)
-            tell(f"{half}: {len(done)} of {len(waiting)} sets of prompts, {len(cases)} cases, {wrong} not as planted")
-    return [case for which in sorted(done) for case in done[which]]
+            tell(f"{len(done)} of {len(waiting)} sets of prompts, {len(cases)} cases, {wrong} not as planted")
+    return {draw: done[draw] for draw in draws}
 
 
-def run(tell: Callable[[str], None]) -> Findings:
-    """Judge every case of both halves."""
-    n_workers = max(1, torch.get_num_threads())
-    cases = {half: judge_all(half, tell, n_workers) for half in HALVES}
+def run(tell: Callable[[str], None], n_processes: int | None = None, tasks: Sequence[int] | None = None) -> Findings:
+    """Judge every case of both halves.
+
+    Args:
+        tell: Told of each set of prompts that is done.
+        n_processes: As many as there are processors if None.
+        tasks: Which of ``TASKS``, by index; all if None.
+    """
+    kept = range(len(TASKS)) if tasks is None else tasks
+    draws = {half: [(seed, index) for seed in seeds for index in kept] for half, seeds in HALVES.items()}
+    by_draw = judge_all([draw for each in draws.values() for draw in each], tell, n_processes or os.cpu_count() or 1)
+    cases = {half: [case for draw in each for case in by_draw[draw]] for half, each in draws.items()}
     found = {half: Confusion.of([case for case in each if case.truth not in _KIN]) for half, each in cases.items()}
     kin = {half: Confusion.of([case for case in each if case.truth in _KIN]) for half, each in cases.items()}
     among = {half: sum(case.truth in case.kin for case in each) for half, each in cases.items()}
@@ -205,7 +215,9 @@ def run(tell: Callable[[str], None]) -> Findings:
         sheet for half in HALVES for sheet in (_sheet(half, found[half]), _kin_sheet(half, kin[half], among[half]))
     ]
     data = {half: {**to_data(found[half]), "kin": {**to_data(kin[half]), "among": among[half]}} for half in HALVES}
-    return Findings(sheets, {"rows": [_row(half, each) for half, each in found.items()], **data})
+    return Findings(
+        sheets, {"code": AGREEMENT_CODE, "rows": [_row(half, each) for half, each in found.items()], **data}
+    )
 
 
 def _row(half: str, found: Confusion) -> dict[str, object]:
@@ -254,4 +266,5 @@ VERDICT = Bench(
     name="verdict",
     help="how often the verdict names what was planted, and abstains where nothing was",
     run=run,
+    spread=run,
 )

@@ -1,4 +1,4 @@
-"""``mesascope bench``: the speed tables, on this machine."""
+"""``mesascope bench``: speed on this machine, and how often the verdict is right."""
 
 import os
 import platform
@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.output import note, number, print_json, print_table, say
 from workbench.cli.parse import parse
 from workbench.cli.record import Verb
-from workbench.errors import InputError
+from workbench.errors import InputError, must, refuse_faults
 
 if TYPE_CHECKING:
-    from workbench.benches.record import Findings
+    from workbench.benches.record import Bench, Findings, Row
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """How to print."""
+    """How to run and print."""
 
+    processes: int | None = None
+    """Processes of one thread each, for `bench verdict`; as many as there are processors if not given."""
     json: bool = False
     """Print one JSON document instead of a table."""
 
@@ -33,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
 
     if name is None:
         raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
-    rows = find(BENCHES, name, "benchmark").run(note)
+    rows = _measured(find(BENCHES, name, "benchmark"), given.processes)
     if isinstance(rows, Findings):
         return _print_findings(rows, as_json=given.json)
     if given.json:
@@ -52,6 +54,15 @@ def run(arguments: Sequence[str]) -> int:
             cells.append("" if row.gflops is None else number(row.gflops, 0))
     print_table(f"bench {name}", columns, table)
     return 0
+
+
+def _measured(bench: "Bench", processes: int | None) -> "Sequence[Row] | Findings":
+    if processes is None:
+        return bench.run(note)
+    if bench.spread is None:
+        raise InputError(f"processes must be left out, since bench {bench.name} runs in one; got {processes}.")
+    refuse_faults([must("processes", "be at least 1", processes, processes >= 1)])
+    return bench.spread(note, processes)
 
 
 def _print_findings(found: "Findings", *, as_json: bool) -> int:
@@ -79,4 +90,4 @@ def machine() -> dict[str, Any]:
     }
 
 
-VERB = Verb("bench", "NAME [--json]", "measure speed beside a reference, on this machine", run)
+VERB = Verb("bench", "NAME [--processes N] [--json]", "measure speed beside a reference, on this machine", run)
