@@ -50,9 +50,10 @@ def test_labels_of_other_prompts_tell_one_w_by_heart_from_least_squares():
     found = judged(case, prompts)
     assert found.verdict == ABSTAINS
     assert "asked with labels of other prompts" in found.sentence
-    ols = replace(case, layers=torch.stack([prompts.silence, prompts.converged, prompts.converged]))
+    ols = torch.stack([prompts.silence, prompts.converged, prompts.converged])
     listens = torch.stack([prompts.silence, *[prompts.relabelled.converged] * 2])
-    assert judged(replace(ols, relabelled=listens), prompts).verdict == "ols", "least squares takes them as they are"
+    found = judged(replace(case, layers=ols, relabelled=listens), prompts)
+    assert found.verdict == "ols", "least squares takes them as they are"
 
 
 def test_cases_are_reproducible_and_of_another_draw_for_every_seed():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from tests.cli.conftest import Call
 from workbench import baselines
 from workbench.agreement import layerwise
+from workbench.analyses import agreements
 from workbench.files import read_json, write_json
+from workbench.opened import open_run
 from workbench.runs import RunFolder
 
 QUICK = ["--settings.n-fit", "64", "--settings.n-prompts", "8", "--settings.n-resamples", "10"]
@@ -124,6 +127,28 @@ def test_another_checkpoint_or_setting_is_another_result(
     assert len(list((root / "tiny" / "results" / "agreement").iterdir())) == 2
     monkeypatch.setattr(layerwise, "study", refuse)
     assert agree(call, "--json").document == first
+
+
+def test_a_model_of_another_task_is_a_null_of_a_record_of_its_own(call: Call, root: Path):
+    first = agree(call, "--json").document
+    shutil.copytree(root / "tiny", root / "other")
+    found = agree(call, "--null", "other", "--json").document
+    assert (first["others"], found["others"]) == ([], ["other"])
+    assert found["layers"] == first["layers"]
+    [nulls] = [told for told in found["verdict"]["evidence"] if told.startswith("Nulls")]
+    assert "the model of other" in nulls
+    assert "asked with labels of other prompts" in nulls
+    assert len(list((root / "tiny" / "results" / "agreement").iterdir())) == 2
+    assert agreements(open_run("tiny", root)) == [first]
+
+
+def test_a_null_that_does_not_take_the_prompts_is_refused(call: Call, root: Path):
+    shutil.copytree(root / "tiny", root / "other")
+    config = read_json(root / "other" / "config.json")
+    write_json(root / "other" / "config.json", {**config, "task": {**config["task"], "d_input": 3}})
+    refused = agree(call, "--null", "other")
+    assert (refused.status, refused.out) == (2, "")
+    assert "null must be a run whose model takes 4 examples of 2 inputs; got 'other'" in refused.err
 
 
 def test_a_nan_is_null_in_the_document(call: Call, root: Path):

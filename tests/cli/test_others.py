@@ -123,7 +123,7 @@ def test_a_report_is_one_file_in_the_run_folder(call: Call, root: Path, quick_se
         (("demo", "more"), "more"),
         (("bench",), "bench needs a NAME; known: .*train"),
         (("bench", "trian"), "Unknown benchmark 'trian'. Did you mean 'train'"),
-        (("bench", "train", "--processes", "2"), "processes must be left out .*got 2"),
+        (("bench", "train", "--processes", "2"), "processes must be left out, .*got 2"),
         (("bench", "verdict", "--processes", "0"), "processes must be at least 1; got 0"),
     ],
 )

@@ -118,7 +118,9 @@ def _doubt(sight: Sight) -> str:
 def _null(sight: Sight, nulls: Nulls) -> str:
     """Why a null forbids the name, or ""."""
     for name, null in nulls.strangers.items():
-        near = null.explained_by(sight.winner) > BLIND  # quick; else the name is out of reach however numbers are turned
+        near = (
+            null.explained_by(sight.winner) > BLIND
+        )  # quick; else the name is out of reach however numbers are turned
         if near and not _doubt(null) and (null.winner == sight.winner or sight.are_kin(null.winner)):
             return f"the layers of {name} say {label(null.winner)} as well"
     null = nulls.relabelled
