@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
+from tests.helpers import tiny_config, tiny_run
 from workbench import baselines
 from workbench.agreement import layerwise
 from workbench.analyses import agreements
@@ -143,9 +145,8 @@ def test_a_model_of_another_task_is_a_null_of_a_record_of_its_own(call: Call, ro
 
 
 def test_a_null_that_does_not_take_the_prompts_is_refused(call: Call, root: Path):
-    shutil.copytree(root / "tiny", root / "other")
-    config = read_json(root / "other" / "config.json")
-    write_json(root / "other" / "config.json", {**config, "task": {**config["task"], "d_input": 3}})
+    config = tiny_config()
+    tiny_run(root, "other", replace(config, task=replace(config.task, d_input=3)))
     refused = agree(call, "--null", "other")
     assert (refused.status, refused.out) == (2, "")
     assert "null must be a run whose model takes 4 examples of 2 inputs; got 'other'" in refused.err
