@@ -1,16 +1,20 @@
 """Head records of runs: measured once, kept in the run folder, read ever after."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuits.heads import HeadsConfig, measure_heads
+from circuits.prompt_patterns import PromptPatterns, chosen_prompts, with_patterns
 from workbench.configs import no_nan, to_data
 from workbench.errors import InputError
 from workbench.opened import Run
 from workbench.runs import result_key
 
+if TYPE_CHECKING:
+    from workbench.tasks import TokenTask
+
 SCHEMA = "mesascope/heads/1"
-_ANALYSIS = "heads"
+ANALYSIS = "heads"
 _CODE = 1
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 
@@ -29,23 +33,19 @@ def heads(
     Raises:
         InputError: If the run has no such checkpoint, is damaged, or its prompts are no token ids.
     """
-    from workbench.tasks import TokenTask
-
     config = config or HeadsConfig()
-    task = run.task()
-    if not isinstance(task, TokenTask) or run.config.model.input != "tokens":
-        raise InputError(f"heads needs prompts of token ids; those of task {task.name!r} are vectors.")
+    task = _token_task(run)
     step = run.folder.resolve_step(step)
     key = result_key(
         {
-            "analysis": _ANALYSIS,
+            "analysis": ANALYSIS,
             "code": _CODE,
             "schema": SCHEMA,
             "config": to_data(config),
             "weights": run.folder.weights_sha256(step),
         }
     )
-    kept = run.folder.result(_ANALYSIS, key)
+    kept = run.folder.result(ANALYSIS, key)
     if kept is not None:
         return {**kept, "model": run.folder.name}
     from circuits.folding import fold
@@ -70,5 +70,36 @@ def heads(
         "config": to_data(config),
     }
     record = no_nan({**head, **found})
-    run.folder.save_result(_ANALYSIS, key, record)
+    run.folder.save_result(ANALYSIS, key, record)
     return record
+
+
+def prompt_patterns(
+    run: Run, step: int | None = None, prompt: int = 0, config: HeadsConfig | None = None
+) -> list[PromptPatterns]:
+    """What all heads of a checkpoint attend to on a few of the prompts that the record was measured on.
+
+    Args:
+        run: The run.
+        step: Checkpoint; the last one if None.
+        prompt: Number of the first prompt, from 0; wraps around behind the last.
+        config: That of the record; the defaults if None.
+
+    Raises:
+        InputError: If the run has no such checkpoint, is damaged, or its prompts are no token ids.
+    """
+    config = config or HeadsConfig()
+    task = _token_task(run)
+    model = run.model(step)
+    domains = task.domains(config.seed, config.n_prompts)
+    chosen = chosen_prompts(domains, task.ordinary_tokens(), task.first_token(), config, prompt % config.n_prompts)
+    return [with_patterns(model, each) for each in chosen]
+
+
+def _token_task(run: Run) -> "TokenTask":
+    from workbench.tasks import TokenTask
+
+    task = run.task()
+    if not isinstance(task, TokenTask) or run.config.model.input != "tokens":
+        raise InputError(f"heads needs prompts of token ids; those of task {task.name!r} are vectors.")
+    return task

@@ -47,6 +47,12 @@ def theory_command(path: str, step: int | None) -> list[str]:
     return [sys.executable, "-m", "workbench.cli", "theory", path, *which, "--json"]
 
 
+def heads_command(path: str, step: int | None) -> list[str]:
+    """The command line's ``heads`` in the same way."""
+    which = [] if step is None else ["--step", str(step)]
+    return [sys.executable, "-m", "workbench.cli", "heads", path, *which, "--json"]
+
+
 class Jobs:
     """The processes started from this app, by run, checkpoint and what else is asked for.
 

@@ -22,6 +22,9 @@ class PageState:
         measure: A name from ``MEASURES``.
         region: Name of a region of context positions.
         scale: ``log`` or ``linear``.
+        head: An attention head as ``L1H0``: its layer and its place, both counted from 0.
+        score: Name of a score of heads.
+        prompt: Number of a prompt, from 1.
     """
 
     run: str | None = None
@@ -32,6 +35,9 @@ class PageState:
     measure: str | None = None
     region: str | None = None
     scale: str | None = None
+    head: str | None = None
+    score: str | None = None
+    prompt: int | None = None
 
     @classmethod
     def of(cls, search: str | None) -> "PageState":
@@ -53,6 +59,6 @@ class PageState:
 
 
 def _value(key: str, text: str) -> str | int | None:
-    if key not in ("checkpoint", "layer"):
+    if key not in ("checkpoint", "layer", "prompt"):
         return text
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None

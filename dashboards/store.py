@@ -10,6 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from circuits.heads import HeadsConfig
+from circuits.of_runs import ANALYSIS as HEADS
+from circuits.of_runs import SCHEMA as HEADS_SCHEMA
+from circuits.of_runs import prompt_patterns
+from circuits.prompt_patterns import PromptPatterns
 from workbench.agreement import record as agreement_record
 from workbench.agreement.over_training import check_table
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
@@ -27,14 +32,16 @@ from workbench.analyses import (
 )
 from workbench.errors import InputError
 from workbench.files import read_json
-from workbench.opened import open_inside
+from workbench.opened import Run, open_inside
 from workbench.run_names import NAME
 from workbench.runs import RunFolder, Status, has_traces
-from workbench.tasks import TASKS
+from workbench.tasks import TASKS, TokenTask
 from workbench.training.config import SCHEMA as RUN_SCHEMA
 from workbench.training.config import check_schema
 
 _BESIDE = {MEASURES: MEASURES_SCHEMA, FORGETTING: FORGETTING_SCHEMA}
+_KEPT_PATTERNS = 8
+"""Checkpoints and prompts whose patterns are kept in memory."""
 _PLANTED = "planted_confusion.json"
 T = TypeVar("T")
 Stamp = tuple[int, int] | None
@@ -98,6 +105,7 @@ class RunStore:
         self._kept: dict[Path, tuple[Stamp, Any]] = {}
         self._version = 0
         self._rows: dict[str, tuple[Stamps, RunRow]] = {}
+        self._patterns: dict[tuple[str, str, HeadsConfig, int], list[PromptPatterns]] = {}
 
     # The table
 
@@ -226,6 +234,55 @@ class RunStore:
             InputError: If the run is not there.
         """
         return self._records(name, THEORY, THEORY_SCHEMA)
+
+    def heads(self, name: str) -> Agreements:
+        """Kept head records in the same way.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        return self._records(name, HEADS, HEADS_SCHEMA)
+
+    def has_heads(self, name: str) -> bool:
+        """Whether the run has any head record, by looking at file names alone."""
+        return self._has(name, HEADS)
+
+    def is_on_tokens(self, name: str) -> bool:
+        """Whether the run's prompts are token ids, which heads are measured on.
+
+        Raises:
+            InputError: If the run is not there or its config is damaged.
+        """
+        config = self.config(name)
+        task, model = config.get("task"), config.get("model")
+        known = TASKS.get(str(task.get("name"))) if isinstance(task, Mapping) else None
+        reads = model.get("input") if isinstance(model, Mapping) else None
+        return isinstance(known, type) and issubclass(known, TokenTask) and reads == "tokens"
+
+    def patterns(self, name: str, step: int, prompt: int) -> list[PromptPatterns]:
+        """What heads attend to on a few prompts of the record of a checkpoint, run now and kept for a while.
+
+        Args:
+            name: The run.
+            step: A checkpoint that has a head record.
+            prompt: Number of the first prompt, from 0.
+
+        Raises:
+            InputError: If run, checkpoint or record is not there, or they are damaged.
+        """
+        record = self.heads(name).records.get(step)
+        if record is None:
+            raise InputError(f"heads of {name} at step {step} must be measured first; there is no record.")
+        folder = self.folder(name)
+        told = record["config"]
+        config = HeadsConfig(n_prompts=told["n_prompts"], n_block=told["n_block"], seed=told["seed"])
+        key = (name, folder.weights_sha256(step), config, prompt)
+        with self._lock:
+            if key not in self._patterns:
+                self._patterns[key] = prompt_patterns(Run(folder), step, prompt, config)
+                for old in list(self._patterns)[:-_KEPT_PATTERNS]:
+                    del self._patterns[old]
+            return self._patterns[key]
 
     def _records(self, name: str, analysis: str, schema: str) -> Agreements:
         paths = self.folder(name).result_paths(analysis)

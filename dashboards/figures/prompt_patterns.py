@@ -1,0 +1,146 @@
+"""What a head attends to on a few prompts, as one mosaic."""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboards.figures.head_contrast import domain_mark
+from dashboards.theme import Scheme, empty_figure, plain, template
+
+if TYPE_CHECKING:
+    from circuits.prompt_patterns import PromptPatterns
+
+_GAP = 4
+"""Cells between prompts."""
+_COLORS = "Viridis"
+
+
+def patterns_figure(
+    prompts: "Sequence[PromptPatterns]",
+    layer: int,
+    head: int,
+    sinks: Collection[int] = (),
+    domains: Sequence[str] = (),
+    scheme: Scheme = "light",
+) -> go.Figure:
+    """Attention of one head on every prompt side by side, queries down and keys across.
+
+    Triangles stand above sink tokens; marks to the left say to which domain a query belongs.
+
+    Args:
+        prompts: Prompts with the patterns of all heads.
+        layer: 0-based.
+        head: 0-based.
+        sinks: Positions of sink tokens.
+        domains: Names of the domains in order, for their marks.
+        scheme: Colour scheme.
+    """
+    if not prompts:
+        return empty_figure("There is no prompt to look at.", scheme)
+    lengths = [len(each.tokens) for each in prompts]
+    starts = [sum(lengths[:i]) + i * _GAP for i in range(len(lengths))]
+    height, width = max(lengths), starts[-1] + lengths[-1]
+    cells = np.full((height, width), np.nan, dtype=np.float32)
+    told = [[""] * width for _ in range(height)]
+    for each, start in zip(prompts, starts, strict=True):
+        n, tokens = len(each.tokens), each.tokens.tolist()
+        seen = np.tril(np.ones((n, n), dtype=bool))
+        cells[:n, start : start + n] = np.where(seen, each.pattern[layer, head].numpy(), np.nan)
+        for query in range(n):
+            for key in range(query + 1):
+                told[query][start + key] = f"query {query} (token {tokens[query]})<br>key {key} (token {tokens[key]})"
+    figure = go.Figure(
+        go.Heatmap(
+            z=cells,
+            hovertext=told,
+            hoverongaps=False,
+            hovertemplate="%{hovertext}<br>attention %{z:.3f}<extra></extra>",
+            coloraxis="coloraxis",
+        )
+    )
+    for each, start in zip(prompts, starts, strict=True):
+        n = len(each.tokens)
+        figure.add_annotation(
+            text=plain(each.name).replace(", ", "<br>"),
+            x=start + n / 2,
+            y=1.0,
+            yref="paper",
+            yanchor="bottom",
+            yshift=4,
+            showarrow=False,
+        )
+    _mark_sinks(figure, prompts, starts, sinks, scheme)
+    _mark_domains(figure, prompts, starts, domains, scheme)
+    ticks = [(start + at, str(at)) for start, n in zip(starts, lengths, strict=True) for at in range(0, n, _stride(n))]
+    figure.update_xaxes(
+        title={"text": "Key position"},
+        tickvals=[at for at, _ in ticks],
+        ticktext=[text for _, text in ticks],
+        range=[-2.5, width - 0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_yaxes(title={"text": "Query position"}, range=[height - 0.5, -2.5], showgrid=False, zeroline=False)
+    figure.update_layout(
+        template=template(scheme),
+        title={"text": f"What L{layer}H{head} attends to<br><sup>▼ sink tokens; keys after the query are blank</sup>"},
+        coloraxis={"colorscale": _COLORS, "cmin": 0, "cmax": 1, "colorbar": {"title": {"text": "attention"}}},
+        legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
+        margin={"t": 118},
+    )
+    return figure
+
+
+def _stride(n: int) -> int:
+    return max(1, (n + 3) // 4)
+
+
+def _mark_sinks(
+    figure: go.Figure,
+    prompts: "Sequence[PromptPatterns]",
+    starts: Sequence[int],
+    sinks: Collection[int],
+    scheme: Scheme,
+) -> None:
+    places = [
+        (start + at, at, int(each.tokens[at]))
+        for each, start in zip(prompts, starts, strict=True)
+        for at in sorted(sinks)
+        if at < len(each.tokens)
+    ]
+    figure.add_scatter(
+        x=[x for x, _, _ in places],
+        y=[-1.4] * len(places),
+        mode="markers",
+        name="sink token",
+        marker={"symbol": "triangle-down", "size": 9, "color": "#d1242f" if scheme == "light" else "#ff7b72"},
+        hovertext=[f"sink token {token} at position {at}" for _, at, token in places],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _mark_domains(
+    figure: go.Figure,
+    prompts: "Sequence[PromptPatterns]",
+    starts: Sequence[int],
+    domains: Sequence[str],
+    scheme: Scheme,
+) -> None:
+    for place, name in enumerate(domains if len(domains) > 1 else ()):
+        at = [
+            (start - 1.5, query)
+            for each, start in zip(prompts, starts, strict=True)
+            if name in each.domains
+            for query, belongs in enumerate(each.domains[name].tolist())
+            if belongs
+        ]
+        figure.add_scatter(
+            x=[x for x, _ in at],
+            y=[y for _, y in at],
+            mode="markers",
+            name=f"query of {plain(name)}",
+            marker={**domain_mark(place, scheme), "size": 5},
+            hoverinfo="skip",
+        )

@@ -1,0 +1,254 @@
+"""The page of heads on records of models whose circuits are typed by hand, and a journey in a browser."""
+
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import expect
+
+from circuits.heads import HeadsConfig
+from circuits.of_runs import heads as measure
+from circuits.of_runs import prompt_patterns
+from dashboards.figures.extreme_tokens import extreme_figure
+from dashboards.figures.head_contrast import contrast_figure
+from dashboards.figures.heads import heads_figure, heads_over_training
+from dashboards.figures.prompt_patterns import patterns_figure
+from dashboards.head_scores import head_name, head_of, scores_of
+from dashboards.head_tables import head_table, heads_table, partner_table
+from dashboards.jobs import Jobs, heads_command
+from dashboards.state import PageState
+from dashboards.store import RunStore
+from dashboards.views import heads
+from tests.dashboards.made import make_run
+from workbench.errors import InputError
+from workbench.opened import open_run
+
+CONFIG = HeadsConfig(n_prompts=6, n_batch=6)
+INDUCTION, BACKCOPY = "constructed-induction", "constructed-bigram-backcopy"
+
+
+@pytest.fixture(scope="module")
+def on_tokens(tmp_path_factory) -> Any:
+    """A runs folder with both constructed models of tokens, and a run on vectors."""
+    root = tmp_path_factory.mktemp("tokens")
+    for name in (INDUCTION, BACKCOPY):
+        measure(open_run(name, root), CONFIG)
+    make_run(root, "vectors", steps=(0, 4))
+    return root
+
+
+@pytest.fixture
+def kept(on_tokens) -> RunStore:
+    """A store on that folder."""
+    return RunStore(on_tokens)
+
+
+@pytest.fixture
+def induction(kept) -> Any:
+    """The record of the induction circuit."""
+    return next(iter(kept.heads(INDUCTION).records.values()))
+
+
+@pytest.fixture
+def backcopy(kept) -> Any:
+    """The record of the active-dormant head."""
+    return next(iter(kept.heads(BACKCOPY).records.values()))
+
+
+def _without_interventions(record):
+    told = json.loads(json.dumps(record))
+    for head in told["heads"]:
+        head.update(loss_changes={}, loss_change_by_domain=None, contrast=None)
+        head["prompts"] = {"sink_mass": head["prompts"]["sink_mass"]}
+    return told
+
+
+def test_the_map_shows_scores_with_chance_on_the_colour_bar_and_in_hover(induction):
+    figure = heads_figure(induction, "induction", "L1H0", "dark")
+    (cells,) = figure.data
+    assert np.asarray(cells.z).ravel() == pytest.approx([head["induction"] for head in induction["heads"]])
+    chance = induction["heads"][0]["chance"]["induction"]
+    bar = figure.layout.coloraxis.colorbar
+    place = next(i for i, text in enumerate(bar.ticktext) if "chance" in text)
+    assert bar.tickvals[place] == pytest.approx(chance)
+    assert [row[0][0] for row in cells.text] == ["P", "I"]
+    assert f"chance {chance:.3f}" in cells.hovertext[1][0]
+    (box,) = figure.layout.shapes
+    assert (box.y0, box.y1) == (0.5, 1.5)
+
+
+def test_ratios_are_drawn_by_their_logarithm_around_one(backcopy):
+    told = json.loads(json.dumps(backcopy))
+    for by in (head["value_ratio_by_domain"] for head in told["heads"]):
+        by.update(dict.fromkeys(by, 10.0))
+    figure = heads_figure(told, "value_ratio.trigger")
+    assert np.asarray(figure.data[0].z).ravel() == pytest.approx([1.0])
+    axis = figure.layout.coloraxis
+    assert (axis.cmin, axis.cmax) == pytest.approx((-1, 1))
+    assert dict(zip(axis.colorbar.tickvals, axis.colorbar.ticktext, strict=True))[0] == "◂ chance 1"
+
+
+def test_every_score_of_a_record_is_offered_and_those_not_measured_are_not(backcopy):
+    names = list(scores_of(backcopy))
+    assert {"sink_mass.trigger", "zeroed.non_trigger", "copying"} <= set(names)
+    assert not [name for name in scores_of(_without_interventions(backcopy)) if name.startswith("zeroed")]
+    for name in names:
+        assert heads_figure(backcopy, name).data
+    assert "no such score" in heads_figure(backcopy, "nothing").layout.annotations[0].text
+
+
+def test_the_contrast_of_an_active_dormant_head_is_where_theory_has_it(backcopy):
+    (head,) = backcopy["heads"]
+    of_heads, prompts, *_ = contrast_figure(backcopy, head).data
+    by = {trace.name: trace for trace in contrast_figure(backcopy, head).data if trace.showlegend is None}
+    assert (by["trigger"].x[0], by["non_trigger"].x[0]) == pytest.approx((0.0, 1.0))
+    assert by["trigger"].y[0] > 1 > abs(by["non_trigger"].y[0])
+    assert len(prompts.x) == CONFIG.n_prompts
+    assert np.mean(prompts.x) == pytest.approx(of_heads.x[0], abs=1e-3)
+    told = contrast_figure(_without_interventions(backcopy), head_of(_without_interventions(backcopy), None))
+    assert "without interventions" in told.layout.annotations[0].text
+
+
+def test_three_phenomena_stand_in_three_panels_with_their_own_levels(induction, backcopy):
+    figure = extreme_figure(induction, "dark")
+    curves = [trace for trace in figure.data if "lines" in trace.mode]
+    assert {trace.xaxis for trace in curves} == {"x", "x2", "x3"}
+    peaks = [layer["residual_ratio_by_domain"]["all"] for layer in induction["layers"]]
+    assert list(curves[0].y)[1:] == pytest.approx(peaks)
+    levels = [shape.y0 for shape in figure.layout.shapes]
+    assert levels[:2] == [1.0, 1.0]
+    assert levels[2] == pytest.approx(induction["extreme"]["sink"]["all"]["uniform_alpha"])
+    assert levels[3] == 0.3
+    names = {trace.name for trace in extreme_figure(backcopy).data}
+    assert names == {"non_trigger and trigger"}, "kinds of positions of the same prompts are drawn once"
+
+
+def test_patterns_are_those_of_the_circuit(kept, on_tokens):
+    (step,) = kept.heads(INDUCTION).records
+    prompts = kept.patterns(INDUCTION, step, 2)
+    assert [each.name for each in prompts] == ["prompt 3", "prompt 4", "prompt 5", "repeated tokens, prompt 3"]
+    task = open_run(INDUCTION, on_tokens).task()
+    batch = task.domains(CONFIG.seed, CONFIG.n_prompts)["all"]
+    assert torch.equal(prompts[0].tokens, batch.tokens[2, :64])
+    for each in prompts:
+        n = len(each.tokens)
+        assert each.pattern.shape == (2, 1, n, n)
+        previous = each.pattern[0, 0].diagonal(-1)
+        assert previous == pytest.approx(torch.ones(n - 1), abs=1e-4)
+    assert kept.patterns(INDUCTION, step, 2) is prompts
+    figure = patterns_figure(prompts, 0, 0, {0}, ["all"])
+    cells = np.asarray(figure.data[0].z)
+    n = len(prompts[0].tokens)
+    assert cells[1, 0] == pytest.approx(1.0, abs=1e-4)
+    assert math.isnan(cells[0, 1]), "keys after the query are blank"
+    assert cells[1, n + 4] == pytest.approx(1.0, abs=1e-4)
+    assert list(figure.data[1].x)[:2] == [0, n + 4], "the sink token of every prompt is marked"
+
+
+def test_prompts_of_two_domains_come_once_with_the_queries_of_each(on_tokens):
+    prompts = prompt_patterns(open_run(BACKCOPY, on_tokens), prompt=5, config=CONFIG)
+    assert [each.name for each in prompts[:3]] == ["prompt 6", "prompt 1", "prompt 2"]
+    assert set(prompts[0].domains) == {"trigger", "non_trigger"}
+    assert not (prompts[0].domains["trigger"] & prompts[0].domains["non_trigger"]).any()
+    with pytest.raises(InputError, match="vectors"):
+        prompt_patterns(open_run("vectors", on_tokens))
+
+
+def test_the_card_holds_every_score_and_partner(induction):
+    head = head_of(induction, "L1H0")
+    rows = {row[0]: row[1:] for row in head_table(induction, head).rows}
+    assert len(rows) == len(scores_of(induction))
+    value, error, chance = rows["Induction: attention on what came after earlier copies"]
+    assert (value, error, float(chance)) == ("1.000", "0.000", pytest.approx(head["chance"]["induction"], abs=1e-3))
+    partners = {row[0]: row[1] for row in partner_table(head).rows}
+    assert partners["keys"] == "L0H0"
+    assert partner_table(head_of(induction, "L0H0")).rows == ()
+    assert [row[0] for row in heads_table(induction).rows] == ["L0H0", "L1H0"]
+    assert "induction" in heads_table(induction).rows[1][-1]
+
+
+def test_a_score_over_training_needs_two_checkpoints(induction):
+    assert not heads_over_training({4: induction}, "induction").data
+    figure = heads_over_training({0: induction, 4: induction}, "induction", "L1H0")
+    first, second, chance = figure.data
+    assert list(second.x) == [1, 5]
+    assert list(second.y) == pytest.approx([1.0, 1.0], abs=1e-3)
+    assert (first.opacity, chance.line.dash) == (0.4, "dot")
+
+
+def test_the_page_chooses_heads_and_prompts_by_address_control_and_click(kept):
+    state = heads.complete(kept, PageState(run=INDUCTION))
+    assert (state.score, state.prompt) == ("induction", 1)
+    assert state.head == head_name(max(_record(kept, state)["heads"], key=lambda h: h["loss_change_zeroed"]))
+    assert heads.complete(kept, PageState.of(f"?run={INDUCTION}&head=L0H0&prompt=99")).head == "L0H0"
+    assert heads.complete(kept, PageState.of(f"?run={INDUCTION}&head=L9H9&prompt=99")).prompt == 6
+    assert heads.clicked_head({"points": [{"x": 0, "y": 1}]}) == "L1H0"
+    assert heads.clicked_head(None) is None
+    assert heads.clicked_prompt({"points": [{"hovertext": "<b>Prompt 4</b>, all"}]}) == 4
+    assert heads.clicked_prompt({"points": [{"hovertext": "<b>L0H0</b>, all"}]}) is None
+    after = heads.chosen(kept, state, "run", {"run": BACKCOPY})
+    assert (after.run, after.head) == (BACKCOPY, "L0H0")
+    labels = [each["label"] for each in heads.options_of(kept, state)["head"]]
+    assert labels[0].startswith("L0H0 · previous token")
+
+
+def _record(store, state):
+    record = heads.record_of(store, state)
+    assert record is not None
+    return record
+
+
+def test_callbacks_draw_the_record_or_nothing(kept):
+    search = heads.complete(kept, PageState(run=BACKCOPY)).search
+    for name, draw in heads.FIGURES.items():
+        assert bool(heads.show(kept, draw, search, "dark").data) is (name != "training")
+        assert not heads.show(kept, draw, None, "dark").data
+    assert heads.show_card(kept, search)
+    assert heads.show_card(kept, None) is None
+    assert heads.show_sinks(kept, search) is not None
+    assert heads.show_height(kept, search) == {"height": "70px"}
+
+
+def test_what_is_missing_is_said_with_the_way_to_it(kept, tmp_path):
+    told, can = heads.tell_missing(kept, PageState(run="vectors", checkpoint=4))
+    assert not can
+    assert INDUCTION in str(told)
+    assert "are vectors" in str(told)
+    (step,) = kept.heads(INDUCTION).records
+    told, can = heads.tell_missing(kept, PageState(run=INDUCTION, checkpoint=step))
+    assert can
+    assert f"mesascope heads {INDUCTION} --step {step}" in str(told)
+    assert not heads.tell_missing(kept, PageState(run=INDUCTION, checkpoint=step + 1))[1]
+    assert not heads.tell_missing(kept, PageState(run="nobody", checkpoint=4))[1]
+    assert "mesascope train repeated_tokens" in str(heads.tell_missing(RunStore(tmp_path), PageState())[0])
+    assert heads_command("runs/x", 4)[-5:] == ["heads", "runs/x", "--step", "4", "--json"]
+    with pytest.raises(InputError, match="must be measured first"):
+        kept.patterns("vectors", 4, 0)
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(open_page, serve_app, kept, page):
+    width = 900
+    page.set_viewport_size({"width": width, "height": 1000})
+    address = serve_app(kept, Jobs())
+    opened = open_page(f"{address}/heads?run={INDUCTION}&head=L0H0")
+    for name in ("map", "patterns", "contrast", "extreme"):
+        opened.wait_for_function(
+            "(id) => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0", arg=f"heads-{name}"
+        )
+    expect(opened.locator("#heads-card")).to_contain_text("L0H0: previous token")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    toggle = opened.locator("#scheme").bounding_box()
+    assert toggle["x"] + toggle["width"] <= width, "the links leave room for what stands right of them"
+    opened.locator("#heads-head").click()
+    opened.get_by_role("option", name="L1H0").click()
+    expect(opened).to_have_url(re.compile("head=L1H0"))
+    expect(opened.locator("#heads-card")).to_contain_text("L1H0: induction")
+    expect(opened.locator("#heads-card")).to_contain_text("Composition")
+    opened.goto(f"{address}/heads?run=vectors")
+    expect(opened.locator("#heads-message")).to_contain_text("The prompts of vectors are vectors")
+    expect(opened.locator("#heads-compute")).to_be_hidden()
