@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from workbench.errors import InputError
 from workbench.runs import RunFolder
@@ -51,6 +52,13 @@ def heads_command(path: str, step: int | None) -> list[str]:
     """The command line's ``heads`` in the same way."""
     which = [] if step is None else ["--step", str(step)]
     return [sys.executable, "-m", "workbench.cli", "heads", path, *which, "--json"]
+
+
+def probe_command(path: str, step: int | None) -> list[str]:
+    """The command line's ``probe`` in the same way; runs beside which it probes lie in the same folder."""
+    which = [] if step is None else ["--step", str(step)]
+    root = str(Path(path).parent)
+    return [sys.executable, "-m", "workbench.cli", "probe", path, *which, "--runs", root, "--json"]
 
 
 class Jobs:

@@ -25,8 +25,12 @@ from dashboards.figures.forgetting import forgetting_figure
 from dashboards.figures.measures import linearity_figure, measures_figure
 from dashboards.figures.nearness import lean_figure, lean_height
 from dashboards.figures.over_training import best_steps_over_training, error_over_training
+from dashboards.figures.probe_map import map_figure, map_height
+from dashboards.figures.probe_scores import scores_figure
 from dashboards.figures.spectrum import panels_figure, panels_height
 from dashboards.figures.training import training_figure
+from dashboards.probe_studies import Study, method_label, tell_place
+from dashboards.probe_tables import PROBE_NOTE, score_table
 from dashboards.store import RunStore, task_words
 from dashboards.tables import (
     CONTROL_NOTE,
@@ -95,6 +99,7 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         _final_norm(record, panels["final_verdict"], panels["final_norm"]),
         _measures(kept, panels["measures"], panels["linearity"]),
         _over_training(kept, panels["over_training"]),
+        _probes(kept.probes, panels["probe_maps"], panels["probe_scores"]),
         "<h2>Training</h2>",
         *[_place(panel) for panel in panels["training"]],
         _claims(claims),
@@ -133,13 +138,15 @@ class _Kept:
     measures: Mapping[str, Any] | None
     forgetting: Mapping[str, Any] | None
     over_training: Mapping[str, Any] | None
+    probes: Study | None
 
 
 def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
     store, name = RunStore(run.folder.path.parent), run.folder.name
     place = (record["checkpoint"], False)
     measures, forgetting = (store.beside(name, analysis).get(place) for analysis in (MEASURES, FORGETTING))
-    return _Kept(measures, forgetting, store.over_training(name))
+    studies = [study for study in store.probes(name)[0] if study.checkpoint == record["checkpoint"] and study.rows]
+    return _Kept(measures, forgetting, store.over_training(name), studies[-1] if studies else None)
 
 
 def _beside_panels(kept: _Kept) -> dict[str, list[_Panel]]:
@@ -151,6 +158,8 @@ def _beside_panels(kept: _Kept) -> dict[str, list[_Panel]]:
             *forgetting,
         ],
         "over_training": _over_training_panels(kept.over_training) if kept.over_training else [],
+        "probe_maps": _probe_map_panels(kept.probes) if kept.probes else [],
+        "probe_scores": _probe_score_panels(kept.probes) if kept.probes else [],
     }
 
 
@@ -195,6 +204,51 @@ def _over_training(kept: _Kept, panels: Sequence[_Panel]) -> str:
     places = f'<div class="pair">{"".join(_place(panel) for panel in panels)}</div>'
     table = _table(over_training_table(kept.over_training))
     return f"<h2>Over training</h2>{places}{table}<p class='dim'>{OVER_TRAINING_NOTE}</p>"
+
+
+def _ways(study: Study) -> list[tuple[str, str, str]]:
+    """Methods and components of a study, each at the place that has seen most."""
+    pairs = dict.fromkeys((row["method"], row["component"]) for row in study.rows)
+    return [(*pair, study.values("place", method=pair[0], component=pair[1])[-1]) for pair in pairs]
+
+
+def _probe_map_panels(study: Study) -> list[_Panel]:
+    return [
+        _Panel(f"probe-map-{i}", map_height(study, *way), partial(_probe_map, study, way))
+        for i, way in enumerate(_ways(study))
+    ]
+
+
+def _probe_map(study: Study, way: tuple[str, str, str], scheme: Scheme) -> go.Figure:
+    return map_figure(study, *way, scheme=scheme)
+
+
+def _probe_score_panels(study: Study) -> list[_Panel]:
+    """Scores by layer of every target, in the first way."""
+    method, component, place = way = _ways(study)[0]
+    targets = study.values("target", method=method, component=component, place=place)
+    return [
+        _Panel(f"probe-scores-{i}", 520, partial(_probe_scores, study, way, target)) for i, target in enumerate(targets)
+    ]
+
+
+def _probe_scores(study: Study, way: tuple[str, str, str], target: str, scheme: Scheme) -> go.Figure:
+    return scores_figure(study, *way, target, scheme=scheme)
+
+
+def _probes(study: Study | None, maps: Sequence[_Panel], scores: Sequence[_Panel]) -> str:
+    if study is None:
+        return ""
+    config = study.config
+    told = f"Fitted on {config.n_fit} prompts, scored on {config.n_prompts} others. {PROBE_NOTE}"
+    places, more = ("".join(_place(panel) for panel in each) for each in (maps, scores))
+    tables = []
+    for method, component, place in _ways(study):
+        rows = study.picked(method=method, component=component, place=place)
+        rows.sort(key=lambda row: config.targets.index(row["target"]) if row["target"] in config.targets else -1)
+        title = f"{method_label(method)}, {component}, {tell_place(rows[0])}"
+        tables.append(f"<h3>{escape(title)}</h3>{_table(score_table(rows))}")
+    return f"<h2>Probes</h2>{places}<div class='pair'>{more}</div>{''.join(tables)}<p class='dim'>{escape(told)}</p>"
 
 
 def _nearness_panels(name: str, part: Mapping[str, Any] | None) -> list[_Panel]:

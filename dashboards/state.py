@@ -25,6 +25,11 @@ class PageState:
         head: An attention head as ``L1H0``: its layer and its place, both counted from 0.
         score: Name of a score of heads.
         prompt: Number of a prompt, from 1.
+        study: Key of a probe study.
+        method: How was probed.
+        component: What was read.
+        place: Token that was read, or ``all``.
+        target: What was looked for.
     """
 
     run: str | None = None
@@ -38,6 +43,11 @@ class PageState:
     head: str | None = None
     score: str | None = None
     prompt: int | None = None
+    study: str | None = None
+    method: str | None = None
+    component: str | None = None
+    place: str | None = None
+    target: str | None = None
 
     @classmethod
     def of(cls, search: str | None) -> "PageState":

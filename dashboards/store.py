@@ -15,6 +15,9 @@ from circuits.of_runs import ANALYSIS as HEADS
 from circuits.of_runs import SCHEMA as HEADS_SCHEMA
 from circuits.of_runs import prompt_patterns
 from circuits.prompt_patterns import PromptPatterns
+from dashboards.probe_studies import Study, studies
+from probes.results import PROBES
+from probes.results import SCHEMA as PROBE_SCHEMA
 from workbench.agreement import record as agreement_record
 from workbench.agreement.over_training import check_table
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
@@ -283,6 +286,29 @@ class RunStore:
                 for old in list(self._patterns)[:-_KEPT_PATTERNS]:
                     del self._patterns[old]
             return self._patterns[key]
+
+    def probes(self, name: str) -> tuple[tuple[Study, ...], tuple[str, ...]]:
+        """Kept probe studies, the last added to at the end, and what is wrong with records that cannot be read.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        records, faults = [], []
+        for path in self.folder(name).result_paths(PROBES):
+            try:
+                record = self._read(path, read_json)
+                check_schema(record.get("schema"), PROBE_SCHEMA)
+                studies([record])
+                records.append({**record, "run": name})
+            except InputError as error:
+                faults.append(f"{path}: {error}")
+            except (AttributeError, KeyError, TypeError, ValueError):
+                faults.append(f"{path} must hold a record of analysis {PROBES!r}; it is damaged. Delete it.")
+        return studies(records), tuple(faults)
+
+    def has_probes(self, name: str) -> bool:
+        """Whether the run has any probe record, by looking at file names alone."""
+        return self._has(name, PROBES)
 
     def _records(self, name: str, analysis: str, schema: str) -> Agreements:
         paths = self.folder(name).result_paths(analysis)

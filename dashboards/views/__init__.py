@@ -4,6 +4,7 @@ from dashboards.views.agreement import AGREEMENT_VIEW
 from dashboards.views.heads import HEADS_VIEW
 from dashboards.views.measures import MEASURES_VIEW
 from dashboards.views.over_training import OVER_TRAINING_VIEW
+from dashboards.views.probes import PROBES_VIEW
 from dashboards.views.record import View
 from dashboards.views.runs import RUNS_VIEW
 from dashboards.views.spectrum import SPECTRUM_VIEW
@@ -20,6 +21,7 @@ VIEWS = by_name(
     OVER_TRAINING_VIEW,
     WEIGHTS_VIEW,
     HEADS_VIEW,
+    PROBES_VIEW,
 )
 
 __all__ = ["VIEWS", "View"]
