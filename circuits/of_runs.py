@@ -1,6 +1,6 @@
 """Head records of runs: measured once, kept in the run folder, read ever after."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from circuits.heads import HeadsConfig, measure_heads
@@ -72,6 +72,16 @@ def heads(
     record = no_nan({**head, **found})
     run.folder.save_result(ANALYSIS, key, record)
     return record
+
+
+def settings_of(record: Mapping[str, Any]) -> HeadsConfig:
+    """Which prompts a record was measured on, as settings; all others are the defaults.
+
+    Args:
+        record: A head record.
+    """
+    told = record["config"]
+    return HeadsConfig(n_prompts=told["n_prompts"], n_block=told["n_block"], seed=told["seed"])
 
 
 def prompt_patterns(

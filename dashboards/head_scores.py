@@ -122,6 +122,15 @@ def _of_domain(domain: str) -> list[HeadScore]:
     ]
 
 
+def sink_positions(record: Mapping[str, Any]) -> set[int]:
+    """Positions on which some head rests in some prompt: attention received over epsilon.
+
+    Args:
+        record: A head record.
+    """
+    return {each["position"] for each in record["sink_tokens"] if each["sink_share"] > 0}
+
+
 def head_name(head: Head) -> str:
     """A head in short: ``L1H0``, both counted from 0."""
     return f"L{head['layer']}H{head['head']}"

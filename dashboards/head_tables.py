@@ -49,6 +49,17 @@ def partner_table(head: Head) -> Table:
     return Table(columns, tuple(rows))
 
 
+def partners_table(record: Mapping[str, Any]) -> Table:
+    """The same of every head that has earlier ones.
+
+    Args:
+        record: A head record.
+    """
+    found = [(head_name(head), *row) for head in record["heads"] for row in partner_table(head).rows]
+    titles = ("Head", "Composes through", "With", "Score", "Chance", "z")
+    return Table(tuple(("", title) for title in titles), tuple(found))
+
+
 def heads_table(record: Mapping[str, Any]) -> Table:
     """Every head's scores with chance in brackets, sink mass and loss change by domain, and labels.
 

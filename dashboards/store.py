@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from circuits.heads import HeadsConfig
 from circuits.of_runs import ANALYSIS as HEADS
 from circuits.of_runs import SCHEMA as HEADS_SCHEMA
-from circuits.of_runs import prompt_patterns
+from circuits.of_runs import prompt_patterns, settings_of
 from circuits.prompt_patterns import PromptPatterns
 from dashboards.probe_studies import Study, studies
 from probes.results import PROBES
@@ -277,8 +277,7 @@ class RunStore:
         if record is None:
             raise InputError(f"heads of {name} at step {step} must be measured first; there is no record.")
         folder = self.folder(name)
-        told = record["config"]
-        config = HeadsConfig(n_prompts=told["n_prompts"], n_block=told["n_block"], seed=told["seed"])
+        config = settings_of(record)
         key = (name, folder.weights_sha256(step), config, prompt)
         with self._lock:
             if key not in self._patterns:

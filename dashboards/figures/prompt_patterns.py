@@ -85,7 +85,9 @@ def patterns_figure(
     figure.update_yaxes(title={"text": "Query position"}, range=[height - 0.5, -2.5], showgrid=False, zeroline=False)
     figure.update_layout(
         template=template(scheme),
-        title={"text": f"What L{layer}H{head} attends to<br><sup>▼ sink tokens; keys after the query are blank</sup>"},
+        title={
+            "text": f"What L{layer}H{head} attends to<br><sup>▼ sink tokens: heads rest on them in some prompts</sup>"
+        },
         coloraxis={"colorscale": _COLORS, "cmin": 0, "cmax": 1, "colorbar": {"title": {"text": "attention"}}},
         legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
         margin={"t": 118},

@@ -14,7 +14,7 @@ from dashboards.figures.extreme_tokens import extreme_figure
 from dashboards.figures.head_contrast import contrast_figure
 from dashboards.figures.heads import heads_figure, heads_over_training
 from dashboards.figures.prompt_patterns import patterns_figure
-from dashboards.head_scores import head_name, head_of, scores_of
+from dashboards.head_scores import head_name, head_of, scores_of, sink_positions
 from dashboards.head_tables import HEAD_NOTE, PARTNER_NOTE, head_table, partner_table, sink_table, tell_labels
 from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
@@ -313,8 +313,9 @@ def _draw_patterns(store: RunStore, state: PageState, record: Mapping[str, Any],
     assert state.checkpoint is not None
     prompts = store.patterns(state.run, state.checkpoint, (state.prompt or 1) - 1)
     head = head_of(record, state.head)
-    sinks = {each["position"] for each in record["sink_tokens"]}
-    return patterns_figure(prompts, head["layer"], head["head"], sinks, list(record["domains"]), scheme)
+    return patterns_figure(
+        prompts, head["layer"], head["head"], sink_positions(record), list(record["domains"]), scheme
+    )
 
 
 def _draw_contrast(_: RunStore, state: PageState, record: Mapping[str, Any], scheme: Any) -> go.Figure:

@@ -105,6 +105,13 @@ def test_a_report_is_one_file_in_the_run_folder(call: Call, root: Path, quick_se
     assert call("report", "tiny").out == f"wrote {path}\n"
 
 
+def test_a_report_of_a_run_on_tokens_is_about_its_heads(call: Call, root: Path):
+    answer = call("report", "constructed-induction")
+    assert answer.status == 0, answer.err
+    html = (root / "constructed-induction" / "report.html").read_text(encoding="utf-8")
+    assert "Composes through" in html
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -17,8 +17,9 @@ from dashboards.figures.extreme_tokens import extreme_figure
 from dashboards.figures.head_contrast import contrast_figure
 from dashboards.figures.heads import heads_figure, heads_over_training
 from dashboards.figures.prompt_patterns import patterns_figure
-from dashboards.head_scores import head_name, head_of, scores_of
+from dashboards.head_scores import head_name, head_of, scores_of, sink_positions
 from dashboards.head_tables import head_table, heads_table, partner_table
+from dashboards.heads_report import build_heads_report
 from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
@@ -140,7 +141,7 @@ def test_patterns_are_those_of_the_circuit(kept, on_tokens):
         previous = each.pattern[0, 0].diagonal(-1)
         assert previous == pytest.approx(torch.ones(n - 1), abs=1e-4)
     assert kept.patterns(INDUCTION, step, 2) is prompts
-    figure = patterns_figure(prompts, 0, 0, {0}, ["all"])
+    figure = patterns_figure(prompts, 0, 0, sink_positions(kept.heads(INDUCTION).records[step]), ["all"])
     cells = np.asarray(figure.data[0].z)
     n = len(prompts[0].tokens)
     assert cells[1, 0] == pytest.approx(1.0, abs=1e-4)
@@ -156,6 +157,13 @@ def test_prompts_of_two_domains_come_once_with_the_queries_of_each(on_tokens):
     assert not (prompts[0].domains["trigger"] & prompts[0].domains["non_trigger"]).any()
     with pytest.raises(InputError, match="vectors"):
         prompt_patterns(open_run("vectors", on_tokens))
+
+
+def test_a_token_that_no_head_rests_on_is_not_marked_as_a_sink(induction):
+    told = json.loads(json.dumps(induction))
+    assert sink_positions(told) == {0}
+    told["sink_tokens"][0]["sink_share"] = 0.0
+    assert sink_positions(told) == set()
 
 
 def test_the_card_holds_every_score_and_partner(induction):
@@ -228,6 +236,24 @@ def test_what_is_missing_is_said_with_the_way_to_it(kept, tmp_path):
     assert heads_command("runs/x", 4)[-5:] == ["heads", "runs/x", "--step", "4", "--json"]
     with pytest.raises(InputError, match="must be measured first"):
         kept.patterns("vectors", 4, 0)
+
+
+def test_the_report_of_a_run_on_tokens_is_about_its_heads(on_tokens, induction):
+    run = open_run(INDUCTION, on_tokens)
+    html = build_heads_report(run, induction, prompt_patterns(run, config=CONFIG))
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    figures = json.loads(found[1])
+    assert {"map-0", "patterns-L0H0", "patterns-L1H0", "extreme"} <= set(figures)
+    start = html.index("<script>")
+    own = html[:start]
+    assert all(part in own for part in ("L1H0", "previous token", "Composes through", "Sink mass (chance)"))
+    assert all(f'id="{name}"' in own for name in figures)
+    assert not re.search(r"(src|href)\s*=|@import|https?://", own)
+    evil = json.loads(json.dumps(induction))
+    evil["heads"][0]["labels"] = ["<script>alert(1)</script>"]
+    told = build_heads_report(run, evil, [])
+    assert "<script>alert" not in told
 
 
 @pytest.mark.browser

@@ -40,6 +40,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def write_report(opened: "Run", step: int | None = None) -> str:
     """Compute what the report needs, write it, and return its path."""
+    from workbench.tasks import TokenTask
+
+    if isinstance(opened.task(), TokenTask):
+        return _write_heads_report(opened, step)
     from dashboards.report import build_report
     from workbench.analyses import agree
     from workbench.claims.measure import follows_a_recipe, measure_all, measured_on
@@ -51,6 +55,18 @@ def write_report(opened: "Run", step: int | None = None) -> str:
     note(f"writing the report of {name}")
     html = build_report(opened, record, claims=measured_on(opened))
     return str(opened.folder.write_report(html))
+
+
+def _write_heads_report(opened: "Run", step: int | None) -> str:
+    """The report of a run on tokens."""
+    from circuits.of_runs import heads, prompt_patterns, settings_of
+    from dashboards.heads_report import build_heads_report
+
+    name = opened.folder.name
+    record = heads(opened, step=step, tell=stage_notes(name))
+    note(f"writing the report of {name}")
+    prompts = prompt_patterns(opened, record["checkpoint"], config=settings_of(record))
+    return str(opened.folder.write_report(build_heads_report(opened, record, prompts)))
 
 
 VERB = Verb("report", "RUN [--step N]", "write a self-contained HTML report into the run folder", run)

@@ -1,0 +1,117 @@
+"""The report of a run on tokens: its heads, beside chance."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from dashboards.figures.extreme_tokens import extreme_figure
+from dashboards.figures.head_contrast import contrast_figure
+from dashboards.figures.heads import heads_figure, heads_over_training
+from dashboards.figures.prompt_patterns import patterns_figure
+from dashboards.figures.training import training_figure
+from dashboards.head_scores import Head, head_name, head_of, scores_of, sink_positions
+from dashboards.head_tables import HEAD_NOTE, PARTNER_NOTE, heads_table, partners_table, sink_table
+from dashboards.report_page import Panel, figure_place, html_table, page, run_facts
+from dashboards.store import RunStore, task_words
+from dashboards.theme import Scheme
+from workbench.opened import Run
+
+if TYPE_CHECKING:
+    from circuits.prompt_patterns import PromptPatterns
+
+_MAPS = ("previous_token", "induction", "sink_mass", "zeroed")
+"""Scores drawn as maps, in every domain; all others stand in the table or in the app."""
+_N_PATTERNS = 3
+"""Heads whose patterns are drawn."""
+
+
+def build_heads_report(run: Run, record: Mapping[str, Any], prompts: "Sequence[PromptPatterns]") -> str:
+    """The report of a run on tokens as one HTML page: no request leaves it, figures included.
+
+    Args:
+        run: The run.
+        record: A head record of it.
+        prompts: What its heads attend to on a few prompts.
+
+    Raises:
+        InputError: If the run's files are damaged.
+    """
+    name = run.folder.name
+    title = f"{name}, step {record['checkpoint']}"
+    panels = _panels(run, record, prompts)
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="dim">What its heads attend to and are worth. {escape(task_words(record["task"]))}.</p>',
+        "<h2>Heads</h2>",
+        f'<div class="pair">{_places(panels["maps"])}</div>',
+        f"{html_table(heads_table(record))}<p class='dim'>{escape(HEAD_NOTE)}</p>",
+        _composition(record),
+        "<h2>What they attend to</h2>",
+        _places(panels["patterns"]),
+        "<h2>Where they rest and what they are worth</h2>",
+        _places(panels["contrast"]),
+        "<h2>Extreme tokens</h2>",
+        f"{_places(panels['extreme'])}{html_table(sink_table(record))}",
+        *(["<h2>Over training</h2>", _places(panels["over_training"])] if panels["over_training"] else []),
+        *(["<h2>Training</h2>", _places(panels["training"])] if panels["training"] else []),
+        "<h2>The run</h2>",
+        run_facts(run, record),
+    ]
+    return page(f"mesascope: {title}", "\n".join(body), [panel for group in panels.values() for panel in group])
+
+
+def _panels(run: Run, record: Mapping[str, Any], prompts: "Sequence[PromptPatterns]") -> dict[str, list[Panel]]:
+    drawn = [name for name in scores_of(record) if name.split(".")[0] in _MAPS]
+    records = RunStore(run.folder.path.parent).heads(run.folder.name).records
+    lines = run.folder.metrics()
+    shown = _shown_heads(record)
+    return {
+        "maps": [Panel(f"map-{i}", 440, partial(_map, record, name)) for i, name in enumerate(drawn)],
+        "patterns": [
+            Panel(f"patterns-{head_name(head)}", 520, partial(_patterns, record, prompts, head)) for head in shown
+        ],
+        "contrast": [
+            Panel(f"contrast-{head_name(head)}", 480, partial(contrast_figure, record, head)) for head in shown[:1]
+        ],
+        "extreme": [Panel("extreme", 480, partial(extreme_figure, record))],
+        "over_training": [
+            Panel(f"over-training-{i}", 460, partial(_over_training, records, name))
+            for i, name in enumerate(drawn if len(records) > 1 else ())
+        ],
+        "training": [Panel("training", 380, partial(training_figure, lines))] if lines else [],
+    }
+
+
+def _shown_heads(record: Mapping[str, Any]) -> list[Head]:
+    """The head whose silencing costs most, then those that have earned labels."""
+    first = head_of(record, None)
+    labelled = [head for head in record["heads"] if head["labels"] and head is not first]
+    return [first, *labelled][:_N_PATTERNS]
+
+
+def _map(record: Mapping[str, Any], name: str, scheme: Scheme) -> go.Figure:
+    return heads_figure(record, name, scheme=scheme)
+
+
+def _patterns(record: Mapping[str, Any], prompts: "Sequence[PromptPatterns]", head: Head, scheme: Scheme) -> go.Figure:
+    return patterns_figure(
+        prompts, head["layer"], head["head"], sink_positions(record), list(record["domains"]), scheme
+    )
+
+
+def _over_training(records: Mapping[int, Mapping[str, Any]], name: str, scheme: Scheme) -> go.Figure:
+    return heads_over_training(records, name, scheme=scheme)
+
+
+def _places(panels: Sequence[Panel]) -> str:
+    return "".join(figure_place(panel) for panel in panels)
+
+
+def _composition(record: Mapping[str, Any]) -> str:
+    table = partners_table(record)
+    if not table.rows:
+        return ""
+    return f"<h3>Composition</h3>{html_table(table)}<p class='dim'>{escape(PARTNER_NOTE)}</p>"
