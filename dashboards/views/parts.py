@@ -28,6 +28,11 @@ def command(text: str) -> html.Code:
     return html.Code(text, className="command")
 
 
+def offered(value: object, options: Sequence[Mapping[str, str]]) -> str | None:
+    """Value of a select; None for what it does not offer, which the browser would send back emptied, without end."""
+    return next((option["value"] for option in options if option["value"] == str(value)), None)
+
+
 def sentences(told: Sequence[str]) -> html.Ul:
     """A list of sentences."""
     return html.Ul([html.Li(sentence) for sentence in told], className="evidence")

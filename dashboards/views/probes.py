@@ -18,7 +18,7 @@ from dashboards.probe_tables import PROBE_NOTE, score_table
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
-from dashboards.views.parts import card, command, text_table
+from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.picking import tell_job
 from dashboards.views.record import View
 from probes.methods import PROBES
@@ -135,13 +135,7 @@ def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]
     if after != before:
         set_props("url", {"search": after.search})
     options = options_of(store, after)
-    return *[_value(after, name, options[name]) for name in CONTROLS], *[options[name] for name in CONTROLS]
-
-
-def _value(state: PageState, name: str, options: Sequence[Mapping[str, str]]) -> str | None:
-    """Value of a control; None for what it does not offer, which a select would send back emptied, again and again."""
-    value = getattr(state, name)
-    return next((option["value"] for option in options if option["value"] == str(value)), None)
+    return *[offered(getattr(after, name), options[name]) for name in CONTROLS], *[options[name] for name in CONTROLS]
 
 
 def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:

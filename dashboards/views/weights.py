@@ -22,7 +22,7 @@ from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
 from dashboards.theory_tables import THEORY_NOTE, fault_table, theory_table
-from dashboards.views.parts import card, command, text_table
+from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.record import View
 from workbench.errors import InputError
 
@@ -114,8 +114,8 @@ def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]
     if after != before:
         set_props("url", {"search": after.search})
     options = options_of(store, after)
-    shown = [getattr(after, name) for name in CONTROLS]
-    return *[str(v) if isinstance(v, int) else v for v in shown], *[options[name] for name in CONTROLS]
+    shown = [offered(getattr(after, name), options[name]) for name in CONTROLS]
+    return *shown, *[options[name] for name in CONTROLS]
 
 
 def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:

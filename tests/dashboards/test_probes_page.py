@@ -295,6 +295,20 @@ def test_the_report_holds_the_probes_of_its_checkpoint(kept, root):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("path", ["/probes", "/weights"])
+def test_a_checkpoint_that_is_not_there_is_told_and_asked_for_once(open_page, serve_app, kept, page, path):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    opened = open_page(serve_app(kept) + path + "?run=plain&checkpoint=3")
+    name = path.strip("/")
+    expect(opened.locator(f"#{name}-missing")).to_contain_text("no checkpoint at step 3")
+    opened.wait_for_timeout(1500)
+    so_far = len(asked)
+    opened.wait_for_timeout(700)
+    assert len(asked) == so_far
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1440, 900])
 def test_the_page_in_a_browser(open_page, serve_app, kept, page, width):
     page.set_viewport_size({"width": width, "height": 1000})
