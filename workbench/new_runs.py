@@ -20,7 +20,7 @@ def new_run(path: Path) -> Iterator[Path]:
     """
     check_name(path.name)
     if os.path.lexists(path):
-        raise _taken(path)
+        raise taken(path)
     unfinished = aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +31,12 @@ def new_run(path: Path) -> Iterator[Path]:
         sync(path.parent)
     except OSError as error:
         if os.path.lexists(path):  # another process was faster
-            raise _taken(path) from error
+            raise taken(path) from error
         raise InputError(f"{path} must be writable; {error.strerror}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _taken(path: Path) -> InputError:
+def taken(path: Path) -> InputError:
+    """What to raise where a run of that name is."""
     return InputError(f"run {path.name!r} exists already at {path}. Resume it, or choose another name.")

@@ -33,8 +33,8 @@ def run(arguments: Sequence[str]) -> int:
         raise InputError(f"{VERB.name} needs a folder and a name: mesascope {VERB.name} {VERB.usage}.")
     if not os.path.isdir(source):
         raise InputError(f"DIR must be a folder with config.yaml and state.pt; got {source!r}.")
+    from workbench.new_runs import taken
     from workbench.run_names import new_run_path
-    from workbench.runs import taken
 
     path = new_run_path(given.out, given.runs)
     if os.path.lexists(path):
