@@ -27,7 +27,7 @@ _GRID = {"light": "#e3e6ea", "dark": "#3c4045"}
 _OTHER = "#7a7a7a"
 _SYMBOLS: dict[str, tuple[str, ...]] = {
     "anchor": ("x", "hourglass", "bowtie", "cross"),
-    "first-order": ("square", "star-square", "octagon"),
+    "first-order": ("square", "star-square", "octagon", "arrow-wide", "arrow"),
     "second-order": ("circle", "pentagon", "hexagon", "hexagon2"),
     "krylov": ("diamond",),
     "accelerated": ("triangle-up", "triangle-down", "triangle-left"),
