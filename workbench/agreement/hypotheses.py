@@ -134,13 +134,14 @@ def _own(name: str, asked: Asked, told: str, **options: Any) -> Path:
 
 
 def _newton(asked: Asked) -> Iterator[Path]:
-    sums, _ = asked.largest
+    sums, means = asked.largest
     few = ((0.25,), (0.5,), (1.0,))
     scales: list[tuple[str, Options, Sequence[float], Sequence[tuple[float, ...]]]] = [
         ("M_0 = {0:.3g} S/λmax²", lambda a: {"alpha": a}, _LONG, few),
         ("M_0 = {0:.3g} S/|S Sᵀ|_F", lambda a: {"alpha": a, "norm": "frobenius"}, _LONG, few),
         ("M_0 = {0:.3g} S/|S Sᵀ|_F", lambda a: {"alpha": a, "norm": "frobenius"}, _WHOLE, ((2.0,),)),
         ("M_0 = {0:.3g} S", lambda a: {"alpha": a, "norm": "none"}, _LONG, [(c / sums**2,) for (c,) in few]),
+        ("M_0 = {0:.3g} S/n²", lambda a: {"alpha": a, "norm": "examples"}, _LONG, [(c / means**2,) for (c,) in few]),
     ]
     for told, options, values, knobs in scales:
         yield from _turned("newton", asked, told, options, values, knobs)
