@@ -80,7 +80,7 @@ def test_a_model_that_cannot_have_learnt_it_and_says_the_same_forbids_the_name(t
 def test_a_null_that_runs_another_method_of_gradients_forbids_the_name(trained, batch):
     ball = baselines.predict("momentum", batch.xs, batch.ys, steps=[1, 2, 4, 6], relative_step_size=0.4, momentum=0.6)
     other = replace(trained, layers=ball[..., 1:])
-    assert weigh(other).algorithm == "momentum"
+    assert (weigh(other).algorithm, weigh(other).member) == ("gd", "momentum")
     found = weigh(trained, Nulls(others={"the model of ball": other}))
     assert found.abstained
     assert "the layers of the model of ball say Momentum as well" in found.sentence

@@ -131,7 +131,8 @@ class Verdict:
     """Which algorithm the layers run.
 
     Attributes:
-        algorithm: Registry name, ``mixture``, or None.
+        algorithm: Registry name, ``mixture``, or None. ``gd`` stands for the class: gradient descent with or without
+            momentum.
         abstained: Whether no algorithm is named.
         sentence: What was seen, what it cannot tell apart, and what would tell.
         evidence: The facts behind it, one sentence each.
@@ -139,7 +140,9 @@ class Verdict:
         reason: Why it abstained, or None.
         advance: How fast the layers advance in steps of gradient descent, whatever the algorithm; None if they do not.
         nearness: For each algorithm, the nearest first, where the layers stand on its path.
-        kin: Registry names of methods of gradients that are as near as the named one: they differ from it by momentum.
+        kin: Registry names of methods of gradients that are as near as the nearest one, from which they differ by
+            momentum.
+        member: Registry name of the nearest method of gradients, if the class is named.
     """
 
     algorithm: str | None
@@ -151,6 +154,7 @@ class Verdict:
     advance: Advance | None = None
     nearness: dict[str, Nearness] = field(default_factory=dict)
     kin: tuple[str, ...] = ()
+    member: str | None = None
 
 
 @dataclass(frozen=True)

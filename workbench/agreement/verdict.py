@@ -2,7 +2,7 @@
 
 from workbench.agreement.nulls import NO_NULLS, Nulls
 from workbench.agreement.record import Verdict
-from workbench.agreement.sight import SKILL, Sight
+from workbench.agreement.sight import GRADIENT, SKILL, Sight
 from workbench.agreement.telling import advance, coarse, decides, equals, evidence, label, nearness, percent, seen
 
 BLEND, BLEND_GAIN = 0.8, 1e-3
@@ -24,8 +24,8 @@ def weigh(sight: Sight, nulls: Nulls = NO_NULLS) -> Verdict:
     The rules, in order: all numbers are finite; some layer speaks; no sum of two unlike algorithms is much nearer; the
     nearest algorithm explains most of what the layers say; they lie clearly nearer to it than to any other; it never
     falls back from one layer to the next, and an iteration moves at all; no null says the same. Newton's iteration
-    from alpha I is gradient descent with 2^k steps, and is called so; methods of gradients that differ by their
-    momentum alone are called by the simplest that is as near, beside the names of the others.
+    from alpha I is gradient descent with 2^k steps, and is called so. Methods of gradients that differ by their
+    momentum alone are one class, called gradient descent, beside its nearest member and those that are as near.
     """
     if not bool(sight.layers.isfinite().all()):
         sentence = (
@@ -45,9 +45,21 @@ def weigh(sight: Sight, nulls: Nulls = NO_NULLS) -> Verdict:
 def _named(sight: Sight, nulls: Nulls) -> Verdict:
     same = equals(sight)
     told = f" It cannot be told from {', '.join(same)}." if same else ""
-    sentence = f"{seen(sight)}. {percent(sight.skill)} of what the layers say is explained.{told}"
-    found, near = advance(sight), nearness(sight)
-    return Verdict(sight.winner, False, sentence, evidence(sight, nulls), same, None, found, near, tuple(sight.kin))
+    member = sight.winner if sight.winner in GRADIENT else None
+    accelerated = member not in (None, "gd")
+    head = "Gradient descent, by a method with momentum: " if accelerated else ""
+    sentence = f"{head}{seen(sight)}. {percent(sight.skill)} of what the layers say is explained.{told}"
+    return Verdict(
+        algorithm="gd" if member else sight.winner,
+        abstained=False,
+        sentence=sentence,
+        evidence=evidence(sight, nulls),
+        equals=same,
+        advance=advance(sight),
+        nearness=nearness(sight),
+        kin=tuple(sight.kin),
+        member=member,
+    )
 
 
 def _abstain(sight: Sight, nulls: Nulls, reason: str) -> Verdict:

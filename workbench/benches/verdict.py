@@ -26,7 +26,7 @@ from workbench.metrics import bootstrap_weights
 
 Half = Literal["tuning", "held_out"]
 Draw = tuple[int, int]
-HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1,), "held_out": (31, 32)}
+HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1, 31, 32), "held_out": (41, 42)}
 """Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first half alone."""
 ABSTAINS = "abstains"
 _KIN = tuple(dict.fromkeys(truth for truth, _, _ in KIN))
@@ -42,7 +42,7 @@ class Judged:
         kind: What was planted.
         task: Of which prompts.
         truth: What should be said, or ``ABSTAINS``.
-        verdict: What was said, or ``ABSTAINS``.
+        verdict: What was said, or ``ABSTAINS``; of planted momentum, the nearest member of the class that was named.
         sentence: In words.
         kin: Methods of gradients of which it was said that they cannot be told from it.
     """
@@ -171,9 +171,8 @@ def judged(case: Case, prompts: Prompts) -> Judged:
     others = {name: replace(sight, layers=layers) for name, layers in case.strangers.items()}
     found, task = weigh(sight, Nulls(relabelled=asked, others=others)), prompts.task
     told = f"d={task.d_input}, n={task.n_context}, {task.covariance}, noise {task.noise_std:g}"
-    return Judged(
-        case.kind, told, case.truth or ABSTAINS, found.algorithm or ABSTAINS, found.sentence, tuple(found.kin)
-    )
+    name = found.member if case.truth in _KIN and found.member else found.algorithm
+    return Judged(case.kind, told, case.truth or ABSTAINS, name or ABSTAINS, found.sentence, tuple(found.kin))
 
 
 def judge_all(draws: Sequence[Draw], tell: Callable[[str], None], n_processes: int) -> dict[Draw, list[Judged]]:
