@@ -37,7 +37,7 @@ _OSWALD_LAW = {"d_input": 10, "n_context": 11, "inputs": "uniform"}
 _OSWALD = {**_LINEAR, "d_model": 11, "init_std": 0.05}
 _HE = {**_BARE, "d_model": 6, "d_head": 6}
 _HE_LAW = {"d_input": 5, "n_context": 41, "noise_std": 0.1**0.5, "w_scale": 5**-0.5}
-_HE_TRAIN = {**_TRAIN, "n_batch": 256, "lr": 2e-3}
+_HE_TRAIN = {**_TRAIN, "n_batch": 256, "lr": 5e-3}
 
 LINEAR_REGRESSION: Mapping[str, Preset] = {
     "von_oswald": {"task": _OSWALD_LAW, "model": _OSWALD, "train": {**_TRAIN, "n_steps": 3000}},
@@ -62,7 +62,7 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
             "positions": "concatenated",
             "d_model": 32,
         },
-        "train": {**_TRAIN, "n_steps": 10_000, "n_batch": 256, "lr": 1e-3},
+        "train": {**_TRAIN, "n_steps": 20_000, "n_batch": 256, "lr": 2e-3},
     },
     "mahankali": {
         "task": {"d_input": 5, "n_context": 21, "noise_std": 0.5},
@@ -74,8 +74,8 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
         "model": {**_LINEAR, "d_model": 6, "products": "merged", "init_std": 0.05},
         "train": {**_TRAIN, "n_steps": 3000},
     },
-    "he_one_head": {"task": _HE_LAW, "model": _HE, "train": {**_HE_TRAIN, "n_steps": 10_000}},
-    "he_two_heads": {"task": _HE_LAW, "model": {**_HE, "n_heads": 2}, "train": {**_HE_TRAIN, "n_steps": 20_000}},
+    "he_one_head": {"task": _HE_LAW, "model": _HE, "train": {**_HE_TRAIN, "n_steps": 20_000}},
+    "he_two_heads": {"task": _HE_LAW, "model": {**_HE, "n_heads": 2}, "train": {**_HE_TRAIN, "n_steps": 30_000}},
 }
 """von Oswald et al. 2023, arXiv:2212.07677; Mahankali et al. 2023, arXiv:2307.03576; Zhang et al. 2023,
 arXiv:2306.09927; He et al. 2025, arXiv:2503.12734."""
@@ -89,7 +89,7 @@ ANISOTROPIC_REGRESSION: Mapping[str, Preset] = {
     "ahn_gd_plus_plus": {
         "task": {"prior": "inverse_covariance"},
         "model": {**_LINEAR, "d_model": 6, "n_layers": 3, "products": "block_diagonal", "init_std": 0.05},
-        "train": {**_TRAIN, "n_steps": 10_000, "lr": 1e-2},
+        "train": {**_TRAIN, "n_steps": 10_000, "lr": 5e-2},
     },
 }
 """Ahn et al. 2023, arXiv:2306.00297, with n = 20 as in its figures and code."""
