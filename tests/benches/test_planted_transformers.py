@@ -50,8 +50,7 @@ def test_a_construction_holds_steps_of_the_algorithm_that_it_is_said_to_run(batc
     monkeypatch.setattr(planted_transformers, "_on_the_way", lambda *asked: drawn.update(asked=asked) or 3)
     for seed in range(4):
         case = constructed(TASK, batch, seed)
-        name, _, n_layers, own = drawn["asked"]
-        prefixes = Prefixes.of(batch.xs, batch.ys)
+        name, prefixes, n_layers, own = drawn["asked"]
         options = CONSTRUCTIONS[name].options(n_layers, **own)
         steps = baselines.predict(case.truth, prefixes, steps=range(n_layers + 1), **options)
         torch.testing.assert_close(case.held, steps, rtol=1e-10, atol=1e-10)
