@@ -4,10 +4,11 @@ import dataclasses
 import json
 import math
 import types
+from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import tiny_config
@@ -25,7 +26,7 @@ from workbench.configs import (
 )
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
-from workbench.models.kinds import SWITCHES
+from workbench.models.kinds import ATTENTIONS, LAYOUTS, PRODUCTS, SWITCHES
 from workbench.tasks import TASKS, LinearRegression
 from workbench.training.config import (
     SCHEMA,
@@ -35,6 +36,7 @@ from workbench.training.config import (
     preset_config,
     run_config_from_data,
 )
+from workbench.training.optimizers import OPTIMIZERS
 
 RECORDS = (TransformerConfig, TrainConfig, LinearRegression, AgreementConfig)
 FIELDS = [(cls, field) for cls in RECORDS for field in dataclasses.fields(cls)]
@@ -63,40 +65,89 @@ def options(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any
     return st.fixed_dictionaries(fields)
 
 
+def one_of(switch: str, fits: Callable[[Any], bool] = lambda kind: True) -> st.SearchStrategy[str]:
+    """The values of a switch that fit what has been drawn."""
+    return st.sampled_from([name for name, kind in SWITCHES[switch].items() if fits(kind)])
+
+
+def flag(*, may: bool = True, must: bool = False) -> st.SearchStrategy[bool]:
+    return st.sampled_from([value for value in (False, True) if (may or not value) and (value or not must)])
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> dict[str, Any]:
+    tied_layers, attention = draw(flag()), draw(one_of("attention"))
+    first = draw(st.none() | (st.just(attention) if tied_layers else one_of("attention")))
+    kinds = [ATTENTIONS[attention], ATTENTIONS[first or attention]]
+    writes, compete = any(kind.writes for kind in kinds), all(kind.keys_compete for kind in kinds)
+    return {
+        "tied_layers": tied_layers,
+        "attention": attention,
+        "first_attention": first,
+        "causal": draw(flag(must=writes)),
+        "sink": draw(one_of("sink", lambda kind: not kind.is_there or (not writes and (compete or kind.has_value)))),
+        "positions": draw(one_of("positions", lambda kind: not (writes and kind.adds_to_scores))),
+    }
+
+
+@st.composite
+def tokens(draw: st.DrawFn) -> dict[str, Any]:
+    products = draw(one_of("products"))
+    inputs_alone = PRODUCTS[products].reads_inputs
+    layout = draw(one_of("layout", lambda kind: kind.label_apart or not inputs_alone))
+    label_apart, sequence = LAYOUTS[layout].label_apart, LAYOUTS[layout].sequence
+    projections = draw(flag(may=not inputs_alone, must=not label_apart))
+    outputs = ["vector"] if sequence else list(SWITCHES["output"]) if projections else ["scalar", "vector"]
+    output = draw(st.sampled_from(outputs))
+    return {
+        "products": products,
+        "layout": layout,
+        "projections": projections,
+        "input": draw(st.sampled_from(["continuous", "tokens"])) if projections else "continuous",
+        "output": output,
+        "query_in_keys": draw(flag(must=layout != "pairs")),
+        "d_input": draw(optional["whole"]),
+        "d_output": draw(optional["whole"]) if output == "vector" and layout != "interleaved_shared" else None,
+    }
+
+
+@st.composite
+def widths(draw: st.DrawFn, shown: dict[str, Any]) -> dict[str, Any]:
+    d_model = draw(count)
+    if not shown["projections"] and shown["d_input"] is not None:
+        d_model = LAYOUTS[shown["layout"]].width(shown["d_input"], shown["d_output"] or 1)
+    separate = PRODUCTS[shown["products"]].separate
+    d_head = draw(optional["whole"] if separate else st.sampled_from([None, d_model]))
+    fit = [n for n in range(1, 9) if d_model % n == 0 or not separate or d_head is not None]
+    return {"d_model": d_model, "d_head": d_head, "n_heads": draw(st.sampled_from(fit))}
+
+
 @st.composite
 def transformers(draw: st.DrawFn) -> dict[str, Any]:
-    n_heads, d_head = draw(st.integers(1, 8)), draw(optional["whole"])
-    layout = draw(st.sampled_from(list(SWITCHES["layout"])))
-    attention, output = (draw(st.sampled_from(list(SWITCHES[name]))) for name in ("attention", "output"))
-    sinks = list(SWITCHES["sink"]) if attention in ("softmax", "softmax_plus_one", "clipped_softmax") else ["none"]
-    tokens = draw(st.booleans())
-    positions = ["none", "learned"] + ["concatenated"] * (not tokens)
-    positions += ["alibi", "t5"] * (attention != "delta") + ["rotary"] * (d_head is not None and d_head % 2 == 0)
-    n_layers = draw(count)
+    attention, shown = draw(attentions()), draw(tokens())
+    width, n_layers, mlp = draw(widths(shown)), draw(count), draw(one_of("mlp"))
+    of_head = width["d_head"] or width["d_model"] // width["n_heads"]
+    if not PRODUCTS[shown["products"]].separate:
+        of_head = width["d_model"]
+    if attention["positions"] == "rotary" and of_head % 2 == 1:
+        attention["positions"] = "none"
+    if attention["positions"] == "concatenated":
+        shown["input"] = "continuous"
     return {
+        **attention,
+        **shown,
+        **width,
+        "causal": attention["causal"] or LAYOUTS[shown["layout"]].sequence,
         "n_layers": n_layers,
-        "d_model": n_heads * draw(count) if d_head is None else draw(count),
-        "n_heads": n_heads,
-        "d_head": d_head,
         "d_mlp": draw(optional["whole"]),
-        "attention": attention,
-        "attention_gate": draw(st.booleans()),
-        "sink": draw(st.sampled_from(sinks)),
-        "causal": attention == "delta" or draw(st.booleans()),
-        "query_in_keys": draw(st.booleans()) if layout == "pairs" else True,
+        "attention_gate": draw(flag()),
         "attention_scale": draw(optional["positive"]),
-        "positions": draw(st.sampled_from(positions)),
-        "norm": draw(st.sampled_from(list(SWITCHES["norm"]))),
-        "mlp": draw(st.sampled_from(list(SWITCHES["mlp"]))),
-        "bias": draw(st.booleans()),
-        "tied_layers": draw(st.booleans()),
-        "input_injection": draw(st.booleans()) if n_layers > 1 else False,
-        "layout": layout,
-        "input": "tokens" if tokens else "continuous",
-        "output": output,
-        "d_output": draw(optional["whole"]) if output == "vector" and layout != "interleaved_shared" else None,
+        "norm": draw(one_of("norm")),
+        "mlp": mlp,
+        "mlp_first": draw(flag(may=mlp != "none")),
+        "bias": draw(flag()),
+        "input_injection": draw(flag(may=n_layers > 1)),
         "init_std": draw(optional["positive"]),
-        "d_input": draw(optional["whole"]),
         "n_context": draw(optional["whole"]),
         "d_vocab": draw(optional["whole"]),
         "n_ctx": draw(optional["whole"]),
@@ -107,7 +158,7 @@ trainings = options(
     n_steps=count,
     n_batch=count,
     seed=st.integers(0, 2**53),
-    optimizer=st.sampled_from(["adam", "adamw", "sgd"]),
+    optimizer=st.sampled_from(list(OPTIMIZERS)),
     lr=positive,
     betas=st.tuples(share, share),
     weight_decay=st.floats(0, 10),
@@ -125,7 +176,8 @@ trainings = options(
     checkpoint_every=optional["whole"],
     checkpoints_per_decade=st.integers(0, 9),
     log_every=count,
-    precision=st.sampled_from(["float32", "float64"]),
+    precision=st.sampled_from(["float32", "float64", "tf32", "bf16"]),
+    engine=st.sampled_from(["auto", "eager", "graph"]),
     device=st.sampled_from(["cpu", "cuda:1"]),
     n_threads=optional["whole"],
 )
@@ -155,7 +207,15 @@ agreements = options(
     gd_relative_step_size=positive,
     newton_alpha=positive,
     newton_norm=st.sampled_from(["spectral", "frobenius"]),
+    families=st.lists(st.sampled_from(["gd", "newton", "cg"]), min_size=1, unique=True).map(tuple),
+    n_verdict=st.none() | st.integers(16, 10**6),
 )
+
+
+def test_the_strategies_draw_every_field():
+    for cls, strategy in STRATEGIES.items():
+        drawn = find(strategy, lambda fields: True)
+        assert drawn.keys() == {field.name for field in dataclasses.fields(cls)}
 
 
 def through_json(data: Any) -> Any:
