@@ -43,7 +43,7 @@ def test_updates_are_timed_alone_and_in_turn(monkeypatch: pytest.MonkeyPatch):
 def test_schedules_are_stretched_with_the_updates():
     config = preset_config("linear_regression", "demo")
     train = optimizers.stretched(config, 2 * config.train.n_steps).train
-    assert (train.n_steps, train.warmup_steps, train.d_every) == (8000, 400, 200)
+    assert (train.n_steps, train.warmup_steps, train.d_every) == (5000, 250, 124)
     assert optimizers.stretched(config, 1).train.d_every == 1
 
 

@@ -21,7 +21,7 @@ from workbench.training.engines import start
 from workbench.training.precision import products
 from workbench.training.program import Program
 
-RULES: dict[str, dict[str, Any]] = {"adam": {}, "muon": {"betas": (0.95, 0.999)}}
+RULES: dict[str, dict[str, Any]] = {"adam": {"betas": (0.9, 0.99)}, "muon": {"betas": (0.95, 0.999)}}
 """The rules compared, each with what its authors set otherwise than the presets."""
 _N_PROMPTS = 4096
 _ROUNDS, _TIMED = 5, 50

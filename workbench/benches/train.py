@@ -39,6 +39,7 @@ def run(note: Callable[[str], None]) -> Sequence[Row]:
 def cpu_rows(preset: str, note: Callable[[str], None], *, n_rounds: int = _ROUNDS) -> list[Row]:
     """The update of a preset against every reference, with as many threads each."""
     config = preset_config("linear_regression", preset).resolved()
+    config = replace(config, train=replace(config.train, optimizer="adam"))  # what the references take
     n_threads = sensible_threads(config)
     ours = start([replace(config, train=replace(config.train, engine="eager"))], n_threads=n_threads).advance
     steps: dict[str, tuple[Step, int]] = {"ours": (ours, 1)}  # its threads stand beside each other
