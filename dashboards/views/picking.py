@@ -12,6 +12,7 @@ from dashboards.jobs import Job, Jobs
 from dashboards.state import FINAL_NORM, RAW, PageState
 from dashboards.store import RunStore
 from dashboards.theme import label, layer_label, region_label
+from dashboards.views.one_run import checkpoint_options, checkpoints, with_run
 from dashboards.views.parts import command
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measures import MEASURES
@@ -22,8 +23,6 @@ READINGS = {RAW: "as they are", FINAL_NORM: "through final norm"}
 _FIRST_CHOICE = "newton"
 DEFAULTS = {"measure": "sim_e", "region": "all", "scale": "log"}
 """What is shown where the address names none."""
-_LOOKED_AT = 200
-"""Runs looked at for one that has results, where the address names none."""
 
 
 @dataclass(frozen=True)
@@ -218,17 +217,14 @@ def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, st
     """What every control offers."""
     record = record_of(store, state)
     part = part_of(record, state.reading) if record else None
-    steps = _checkpoints(store, state.run)
+    steps = checkpoints(store, state.run)
     kept = store.agreements(state.run).records if state.run and steps else {}
     readings = [RAW, FINAL_NORM] if record is None or record.get("final_norm") else [RAW]
     families = list(part["layers"][0]["families"]) if part else []
     layers = [layer["layer"] for layer in part["layers"]] if part else []
-    marked = [
-        {"value": str(step), "label": f"step {step}" + (" · computed" if step in kept else "")} for step in steps[::-1]
-    ]
     return {
         "run": [{"value": name, "label": name} for name in store.names()],
-        "checkpoint": marked,
+        "checkpoint": checkpoint_options(steps, kept),
         "reading": [{"value": key, "label": READINGS[key]} for key in readings],
         "family": [_family_option(name, families) for name in dict.fromkeys([*families, *comparable()])],
         "layer": [{"value": str(layer), "label": layer_label(layer)} for layer in layers],
@@ -268,11 +264,9 @@ def complete(store: RunStore, state: PageState) -> PageState:
     The default run is the newest with results; its last computed checkpoint; its last layer. A run or checkpoint
     that is named but missing stays, so that the page can say so.
     """
-    run = state.run or _first_run(store)
     reading = state.reading if state.reading in READINGS else RAW
-    state = replace(state, run=run, reading=reading, family=state.family or _FIRST_CHOICE)
-    if state.checkpoint is None:
-        state = replace(state, checkpoint=_default_checkpoint(store, run))
+    state = with_run(store, state, store.has_agreement, lambda run: store.agreements(run).records)
+    state = replace(state, reading=reading, family=state.family or _FIRST_CHOICE)
     record = record_of(store, state)
     if record is None:
         return state
@@ -283,27 +277,6 @@ def complete(store: RunStore, state: PageState) -> PageState:
     layer = state.layer if state.layer is not None and state.layer < len(layers) else len(layers) - 1
     family = state.family if state.family in (*families, *comparable()) else families[0]
     return replace(state, layer=layer, family=family)
-
-
-def _first_run(store: RunStore) -> str | None:
-    names = [row.name for row in store.rows(budget_s=0.0)]
-    with_results = (name for name in names[:_LOOKED_AT] if store.has_agreement(name))
-    return next(with_results, names[0] if names else None)
-
-
-def _default_checkpoint(store: RunStore, run: str | None) -> int | None:
-    steps = _checkpoints(store, run)
-    if not steps or run is None:
-        return None
-    kept = [step for step in store.agreements(run).records if step in steps]
-    return kept[-1] if kept else steps[-1]
-
-
-def _checkpoints(store: RunStore, run: str | None) -> list[int]:
-    try:
-        return store.checkpoints(run) if run else []
-    except InputError:
-        return []
 
 
 def record_of(store: RunStore, state: PageState) -> Mapping[str, Any] | None:

@@ -18,6 +18,7 @@ from dashboards.probe_tables import PROBE_NOTE, score_table
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.one_run import checkpoint_options, checkpoints, options, selects, with_run
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.picking import tell_job
 from dashboards.views.record import View
@@ -30,7 +31,6 @@ _ASKED = ("method", "component", "place", "target")
 """Controls that choose rows of a study, each among what the ones before leave."""
 OFFERS = ("missing", "examples", "pooled")
 _POOLED = "pooled_linear"
-_LOOKED_AT = 200
 _ABOUT = (
     "A probe is fitted to activations and scored on other prompts. A score shows what is there, not what is used, and "
     "an untrained transformer already spreads its inputs: read every score beside the ceiling, the model before "
@@ -40,7 +40,6 @@ _ABOUT = (
 
 def layout() -> Any:
     """The page without data."""
-    picks: dict[str, Any] = {"allowDeselect": False, "searchable": True, "limit": 100, "clearSearchOnFocus": True}
     names = {
         "run": ("Run", 220),
         "checkpoint": ("Checkpoint", 215),
@@ -50,10 +49,6 @@ def layout() -> Any:
         "place": ("Place", 270),
         "target": ("Target", 400),
     }
-    controls = [
-        html.Div([dmc.Text(title, size="sm", fw=500, mb=2), dmc.Select(id=f"probes-{name}", w=width, **picks)])
-        for name, (title, width) in names.items()
-    ]
     half = {"base": 12, "lg": 6}
     figures = [
         dmc.GridCol(card(graph("probes-map", "mesascope-probes", 520)), span=12),
@@ -66,7 +61,7 @@ def layout() -> Any:
         [
             dcc.Interval(id="probes-tick", interval=1000, disabled=True),
             dcc.Store(id="probes-shown"),
-            dmc.Group(controls, gap="md", align="flex-end", mb="md"),
+            selects("probes", names),
             _offer("missing"),
             html.Div(
                 [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Grid(figures, gutter="md")],
@@ -134,8 +129,8 @@ def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]
     after = chosen(store, before, used, dict(zip(CONTROLS, values)))
     if after != before:
         set_props("url", {"search": after.search})
-    options = options_of(store, after)
-    return *[offered(getattr(after, name), options[name]) for name in CONTROLS], *[options[name] for name in CONTROLS]
+    offers = options_of(store, after)
+    return *[offered(getattr(after, name), offers[name]) for name in CONTROLS], *[offers[name] for name in CONTROLS]
 
 
 def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:
@@ -151,12 +146,7 @@ def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, An
 
 def complete(store: RunStore, state: PageState) -> PageState:
     """The state with a default for what is not chosen or not there: the newest run with probes, its last study."""
-    run = state.run or _first_run(store)
-    state = replace(state, run=run)
-    if run is not None and state.checkpoint is None:
-        steps = _checkpoints(store, run)
-        kept = sorted({study.checkpoint for study in _studies(store, run)} & set(steps))
-        state = replace(state, checkpoint=(kept or steps or [None])[-1])
+    state = with_run(store, state, store.has_probes, lambda run: {s.checkpoint for s in _studies(store, run)})
     study = study_of(store, state)
     if study is None:
         return state
@@ -168,18 +158,6 @@ def complete(store: RunStore, state: PageState) -> PageState:
         asked = getattr(state, name)
         wanted[name] = asked if asked in there else default
     return state.with_values(wanted)
-
-
-def _first_run(store: RunStore) -> str | None:
-    names = [row.name for row in store.rows(budget_s=0.0)]
-    return next((name for name in names[:_LOOKED_AT] if store.has_probes(name)), names[0] if names else None)
-
-
-def _checkpoints(store: RunStore, run: str) -> list[int]:
-    try:
-        return store.checkpoints(run)
-    except InputError:
-        return []
 
 
 def _studies(store: RunStore, run: str | None) -> tuple[Study, ...]:
@@ -198,12 +176,14 @@ def study_of(store: RunStore, state: PageState) -> Study | None:
 def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
     """What every control offers."""
     known = _studies(store, state.run)
-    steps = _checkpoints(store, state.run) if state.run else []
     kept = {study.checkpoint for study in known}
-    marked = [(str(step), f"step {step}" + (" · computed" if step in kept else "")) for step in steps[::-1]]
     here = [(s.key, s.label) for s in known[::-1] if s.checkpoint == state.checkpoint]
-    told = {"run": [(name, name) for name in store.names()], "checkpoint": marked, "study": here}
-    return {name: _options(pairs) for name, pairs in {**told, **_asked_options(store, state)}.items()}
+    return {
+        "run": options((name, name) for name in store.names()),
+        "checkpoint": checkpoint_options(checkpoints(store, state.run), kept),
+        "study": options(here),
+        **{name: options(pairs) for name, pairs in _asked_options(store, state).items()},
+    }
 
 
 def _asked_options(store: RunStore, state: PageState) -> dict[str, list[tuple[str, str]]]:
@@ -220,10 +200,6 @@ def _asked_options(store: RunStore, state: PageState) -> dict[str, list[tuple[st
             pairs = [(value, labels[name](value)) for value in values]
         told[name], wanted[name] = pairs, getattr(state, name)
     return told
-
-
-def _options(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"value": value, "label": text} for value, text in pairs]
 
 
 # What is missing
@@ -264,7 +240,7 @@ def words_for(store: RunStore, state: PageState, name: str) -> list[str] | None:
     study = study_of(store, state)
     if study is None:
         known = _studies(store, state.run)
-        there = state.run is not None and state.checkpoint in _checkpoints(store, state.run)
+        there = state.run is not None and state.checkpoint in checkpoints(store, state.run)
         if name != "missing" or not there:
             return None
         return words_of(known[-1].config, known[-1].control) if known else []
