@@ -16,6 +16,7 @@ from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
+from workbench.tasks.theory_presets import RANDOM_COVARIANCE_REGRESSION as PAPERS
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class RandomCovarianceRegression(RegressionTask):
     w_scale: float = 1.0
     """Standard deviation of one coordinate of w."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = gpt2_presets(
-        demo={"d_input": 3, "n_context": 12}, small={}, paper={"d_input": 20, "n_context": 41}
-    )
+    presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        **gpt2_presets(demo={"d_input": 3, "n_context": 12}, small={}, paper={"d_input": 20, "n_context": 41}),
+        **PAPERS,
+    }
 
     def __post_init__(self) -> None:
         refuse_faults(

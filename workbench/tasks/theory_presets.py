@@ -143,6 +143,16 @@ LINEAR_DYNAMICS: Mapping[str, Preset] = {
         },
         "train": {**_TRAIN, "n_steps": 2000, "n_batch": 32},
     }
-    for name, start in (("zheng", "gaussian"), ("zheng_sparse", "sparse"))
+    for name, start in (("zheng", "gaussian"), ("zheng_sparse", "sparse"), ("zheng_ones", "ones"))
 }
-"""Zheng et al. 2024, arXiv:2405.16845: five complex coordinates, of which a complex head takes two real ones."""
+"""Zheng et al. 2024, arXiv:2405.16845: five complex coordinates, of which a complex head takes two real ones. From
+all ones the moments of the start do not vanish, and no plain step is learned."""
+
+RANDOM_COVARIANCE_REGRESSION: Mapping[str, Preset] = {
+    "zhang": {
+        "task": {"d_input": 4, "n_context": 11},
+        "model": {**_LINEAR, "d_model": 5, "products": "merged", "init_std": 0.05},
+        "train": {**_TRAIN, "n_steps": 5000},
+    },
+}
+"""Zhang et al. 2023, arXiv:2306.09927, on random diagonal covariances with exponential entries."""

@@ -106,7 +106,8 @@ def _whitened(law: RegressionLaw) -> bool:
         return False
     product = law.covariance @ law.prior
     scale = torch.trace(product) / law.d_input
-    return torch.allclose(product, scale * torch.eye(law.d_input, dtype=product.dtype), atol=1e-6 * float(scale))
+    # Tasks draw their bases in float32, whose rounding the condition number of the covariance makes larger.
+    return torch.allclose(product, scale * torch.eye(law.d_input, dtype=product.dtype), atol=1e-4 * float(scale))
 
 
 def isotropic(law: RegressionLaw) -> bool:
