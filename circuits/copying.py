@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.folding import FoldedWeights
 
 _N_SHUFFLES = 16
+_N_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,18 @@ def copying(weights: FoldedWeights, ids: range, seed: int = 0) -> Copying:
     unembed = unembed - unembed.mean(1, keepdim=True)
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(ids), generator=generator) for _ in range(_N_SHUFFLES)]
-    shuffled = torch.stack([_share(weights, unembed[:, order] @ embed) for order in orders])
-    return Copying(_share(weights, unembed @ embed), shuffled.mean(0), shuffled.std(0))
+    shuffled = torch.stack([_share(weights, _product(unembed, embed, order)) for order in orders])
+    own = _share(weights, _product(unembed, embed, torch.arange(len(ids))))
+    return Copying(own, shuffled.mean(0), shuffled.std(0))
+
+
+def _product(
+    unembed: Float[Tensor, "d_model token"], embed: Float[Tensor, "token d_model"], order: Int[Tensor, " token"]
+) -> Float[Tensor, "d_model d_model"]:
+    """In float64, a few tokens at a time, whatever precision a large vocabulary is kept in."""
+    shares = zip(order.split(_N_AT_ONCE), embed.split(_N_AT_ONCE), strict=True)
+    parts = (unembed[:, ids].double() @ each.double() for ids, each in shares)
+    return sum(parts, torch.zeros(len(unembed), len(unembed), dtype=torch.float64))
 
 
 def _share(weights: FoldedWeights, back: Float[Tensor, "d_model d_model"]) -> Float[Tensor, "layer head"]:

@@ -14,7 +14,9 @@ Reading = Float[Tensor, "layer head d_model d_head"]
 
 @dataclass(frozen=True, eq=False)
 class FoldedWeights:
-    """Weights in float64, TransformerLens's axes; norms' gains and centring are folded in, their scales are not.
+    """Weights, TransformerLens's axes; norms' gains and centring are folded in, their scales are not.
+
+    Those of heads are float64.
 
     Attributes:
         W_E: Token embeddings.

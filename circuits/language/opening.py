@@ -190,9 +190,10 @@ def _bridge(folder: Path, file: str | None, tokenizer: Any, where: str, device: 
             attn_implementation="eager",
             **named,
         )
-        bridge = TransformerBridge.boot_transformers(
-            where, hf_model=cast(nn.Module, model).to(device), tokenizer=tokenizer, device=device
-        )
+        with torch.random.fork_rng():  # splitting joint weights makes new ones, which draws
+            bridge = TransformerBridge.boot_transformers(
+                where, hf_model=cast(nn.Module, model).to(device), tokenizer=tokenizer, device=device
+            )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
         raise InputError(
             f"{where} must be a causal language model that transformers and TransformerBridge know; "
