@@ -1,6 +1,7 @@
 """Head records of language models: on natural text of several domains, random tokens and repeated tokens."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,13 +10,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from circuits.heads import HeadsConfig, measure_heads
-from circuits.language import LanguageModel, Text, random_rows, text_rows
+from circuits.heads import HeadsConfig, measure_heads, sink_rates
+from circuits.induction_worth import WorthConfig, induction_worth
+from circuits.kept_patterns import patterns_to_data
+from circuits.language import LanguageModel, Text, fold_bridge, random_rows, text_rows
 from circuits.of_runs import SCHEMA
+from circuits.prompt_patterns import chosen_prompts, with_patterns
 from circuits.reading import ReadingConfig, read_text
 from circuits.stimuli import repeated
 from workbench.batch import TokenBatch
-from workbench.configs import is_count, no_nan, to_data
+from workbench.configs import is_count, is_finite, no_nan, to_data
 from workbench.errors import InputError, must, refuse_faults
 
 _BYTES = 4
@@ -37,6 +41,11 @@ class LanguageConfig:
     n_silenced: int | None = 16
     """Heads that are silenced in three ways for their loss change: those whose attention on the first token differs
     most between domains. All of them if None, which takes hours on a CPU; 0 for none."""
+    n_induction: int = 8
+    """Heads with the highest induction scores that are zeroed on repeated tokens, each alone and all at once, beside as
+    many others of the same layers; 0 for none."""
+    weights: bool = True
+    """Whether copying and composition are read off the weights."""
     memory_gb: float | None = None
     """What activations may take at a time; a quarter of the free memory if None."""
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -48,14 +57,34 @@ class LanguageConfig:
                 must("n_prompts", "be a whole number of at least 2", self.n_prompts, is_count(self.n_prompts, 2)),
                 must("n_tokens", "be a whole number of at least 8", self.n_tokens, is_count(self.n_tokens, 8)),
                 must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
+                must("n_induction", "be a whole number of at least 0", self.n_induction, is_count(self.n_induction, 0)),
                 must(
                     "n_silenced",
                     "be a whole number of at least 0, or None",
                     self.n_silenced,
                     self.n_silenced is None or is_count(self.n_silenced, 0),
                 ),
+                must(
+                    "memory_gb",
+                    "be a number above 0, or None",
+                    self.memory_gb,
+                    self.memory_gb is None or is_finite(self.memory_gb, above=0),
+                ),
             ]
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageHeads:
+    """What was found of a language model.
+
+    Attributes:
+        record: The head record, as the JSON output has it.
+        patterns: What all heads attend to on a few of its prompts, as `patterns_from_data` reads it.
+    """
+
+    record: dict[str, Any]
+    patterns: dict[str, Any]
 
 
 def heads_of_language_model(
@@ -63,8 +92,8 @@ def heads_of_language_model(
     texts: Mapping[str, Text],
     config: LanguageConfig | None = None,
     tell: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """The head record of a language model, as the JSON output has it.
+) -> LanguageHeads:
+    """The head record of a language model, and patterns to look at.
 
     Scores and loss changes are on the texts; sink rates, which are read on no repeated tokens, stand beside those on
     random and on repeated tokens (Gu et al. 2024, section 4).
@@ -95,7 +124,9 @@ def heads_of_language_model(
         seed=config.seed,
         n_silenced=config.n_silenced,
     )
-    found = measure_heads(bridge, domains, model.ids, model.bos, settings, tell=tell)
+    found = _with_weights(model, domains, settings, config, tell)
+    if config.n_induction:
+        found["repeated"] = _induction(model, found["heads"], config, settings, tell)
     for name, rows in _controls(model, config).items():
         tell(f"reading {name}")
         found["extreme"]["sink"][name] = _sink(bridge, rows.to(device), settings)
@@ -110,7 +141,53 @@ def heads_of_language_model(
         "sources": {name: text.source for name, text in texts.items()},
     }
     found["bos"] = {"token": model.bos, "policy": model.bos_policy}
-    return no_nan({**head, **found})
+    tell("keeping patterns")
+    prompts = [with_patterns(bridge, each) for each in chosen_prompts(domains, model.ids, model.bos, settings)]
+    return LanguageHeads(no_nan({**head, **found}), patterns_to_data(prompts, model.show))
+
+
+def _with_weights(
+    model: LanguageModel,
+    domains: Mapping[str, TokenBatch],
+    settings: HeadsConfig,
+    config: LanguageConfig,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """The record with copying and composition, or the sentence that says why there is none."""
+    bridge: Any = model.bridge
+    weights, left_out = None, None if config.weights else "not asked for"
+    if config.weights:
+        tell("folding the weights")
+        try:
+            weights = fold_bridge(bridge)
+        except InputError as error:
+            left_out = str(error)
+    found = measure_heads(bridge, domains, model.ids, model.bos, settings, weights=weights, tell=tell)
+    return {**found, "weights_left_out": left_out}
+
+
+def _induction(
+    model: LanguageModel,
+    heads: Sequence[Mapping[str, Any]],
+    config: LanguageConfig,
+    settings: HeadsConfig,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """On the prompts that induction was scored on."""
+    bridge: Any = model.bridge
+    scores = torch.full((bridge.cfg.n_layers, bridge.cfg.n_heads), torch.nan)
+    for head in heads:
+        scores[head["layer"], head["head"]] = math.nan if head["induction"] is None else head["induction"]
+    tokens = repeated(
+        model.ids,
+        first=model.bos,
+        n_positions=config.n_tokens,
+        n_block=settings.n_block,
+        n_prompts=config.n_prompts,
+        seed=config.seed,
+    )
+    worth = WorthConfig(config.n_induction, settings.n_batch, config.seed)
+    return induction_worth(bridge, tokens.to(next(bridge.parameters()).device), scores, worth, tell)
 
 
 def next_tokens(rows: Int[Tensor, "row pos"]) -> TokenBatch:
@@ -155,8 +232,6 @@ def _controls(model: LanguageModel, config: LanguageConfig) -> dict[str, Int[Ten
 
 
 def _sink(bridge: Any, rows: Int[Tensor, "row pos"], config: HeadsConfig) -> dict[str, Any]:
-    from circuits.heads import sink_rates
-
     reading = read_text(
         bridge, next_tokens(rows), {}, ReadingConfig(config.n_batch, config.sink_length, config.epsilon)
     )

@@ -27,12 +27,14 @@ class PromptPatterns:
         tokens: Token ids.
         domains: Positions that belong to each domain that the prompt is of.
         pattern: Attention; without heads until it has been run.
+        texts: The tokens' texts where a tokenizer knows them.
     """
 
     name: str
     tokens: Int[Tensor, " pos"]
     domains: Mapping[str, Bool[Tensor, " pos"]]
     pattern: Float[Tensor, "layer head query key"]
+    texts: tuple[str, ...] | None = None
 
 
 def chosen_prompts(

@@ -1,5 +1,7 @@
 """Language models of others, opened for the same tools: weights from files, never from a network."""
 
+from circuits.language.fingerprint import files_sha256
+from circuits.language.folding import fold_bridge
 from circuits.language.opening import LanguageModel, open_language_model
 from circuits.language.stimuli import random_rows, text_rows
 from circuits.language.texts import TEXTS, Text, text_of_file
@@ -8,6 +10,8 @@ __all__ = [
     "TEXTS",
     "LanguageModel",
     "Text",
+    "files_sha256",
+    "fold_bridge",
     "open_language_model",
     "random_rows",
     "text_of_file",

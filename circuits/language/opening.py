@@ -58,8 +58,7 @@ def open_language_model(where: str, *, bos: str = "auto", device: str = "cpu") -
         InputError: If it is not there, cut short, pickled, of an architecture that the bridge does not know, without
             tokenizer or BOS token, or too large for the memory.
     """
-    _stay_offline()
-    path = _located(where)
+    path = located(where)
     folder, file = (path.parent, path.name) if path.is_file() else (path, None)
     n_weights = n_weights_in_gguf(path) if file else n_weights_in_safetensors(_weights_of(folder))
     check_memory(n_weights, psutil.virtual_memory().available)
@@ -85,7 +84,13 @@ def _stay_offline() -> None:
     constants.HF_HUB_OFFLINE = True
 
 
-def _located(where: str) -> Path:
+def located(where: str) -> Path:
+    """The folder or GGUF file that a model's name means.
+
+    Raises:
+        InputError: If there is none on this machine.
+    """
+    _stay_offline()
     path = Path(where).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
         return path

@@ -44,6 +44,10 @@ class LanguageArguments:
     """Where the model runs."""
     out: str | None = None
     """File that the record is written to as well."""
+    runs: str = field(default_factory=default_root)
+    """The runs folder, beside whose runs the record is kept."""
+    keep: bool = True
+    """Whether a record kept there is read, and a new one kept."""
     json: bool = False
     """Print one JSON document instead of tables."""
 
@@ -76,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_language(arguments: Sequence[str]) -> int:
-    from circuits.of_language_models import LanguageConfig, heads_of_language_model
+    from circuits.of_language_models import LanguageConfig
 
     @dataclass(frozen=True)
     class WithSettings(LanguageArguments):
@@ -86,17 +90,16 @@ def _run_language(arguments: Sequence[str]) -> int:
         """How heads are measured."""
 
     given = parse(WithSettings, list(arguments), VERB.name, VERB.help)
-    from circuits.language import TEXTS, open_language_model, text_of_file
+    from circuits.kept_models import Wanted, heads_of_model
+    from circuits.language import TEXTS, text_of_file
     from workbench.files import write_json
 
     own = [text_of_file(Path(path)) for path in given.text]
     texts = (dict(TEXTS) if given.shipped else {}) | {text.name: text for text in own}
     if not texts:
         raise InputError("heads --model needs a text; got --no-shipped and no --text. Give --text FILE.")
-    tell = stage_notes(given.model)
-    tell("loading the model")
-    model = open_language_model(given.model, bos=given.bos, device=given.device)
-    record = heads_of_language_model(model, texts, given.settings, tell)
+    wanted = Wanted(given.model, texts, given.bos, given.device, given.settings)
+    record = heads_of_model(wanted, Path(given.runs) if given.keep else None, stage_notes(given.model))
     if given.out is not None:
         write_json(Path(given.out), record)
     if given.json:
@@ -104,6 +107,7 @@ def _run_language(arguments: Sequence[str]) -> int:
     else:
         say(f"{record['model']}, {record['n_weights'] / 1e6:.1f} million weights; {record['bos']['policy']}")
         print_heads(record)
+        print_induction(record)
     return 0
 
 
@@ -162,6 +166,35 @@ def print_heads(record: Mapping[str, Any]) -> None:
             ],
         )
     _print_extremes(record, domains)
+
+
+def print_induction(record: Mapping[str, Any]) -> None:
+    """What heads are worth on repeated tokens, where that was measured."""
+    told = record.get("repeated")
+    if not told:
+        return
+    new, again = (" ± ".join(_with_error(told[name])) for name in ("loss_new", "loss_repeated"))
+    chances = {_name(head): head for head in record["heads"]}
+    rows = [
+        (
+            _name(each),
+            "control" if each["control"] else "highest",
+            _beside(chances[_name(each)]["induction"], chances[_name(each)]["chance"]["induction"]),
+            _beside(chances[_name(each)]["copying"], chances[_name(each)]["chance"]["copying"]),
+            " ± ".join(_with_error(each["zeroed"])),
+        )
+        for each in told["heads"]
+    ]
+    rows += [
+        ("all of them", kind, "", "", " ± ".join(_with_error(told[name])))
+        for kind, name in (("highest", "together"), ("control", "control_together"))
+    ]
+    print_table(
+        f"Repeated tokens: loss {new} where tokens are new, {again} where their pair has come before; change of the "
+        "latter without heads",
+        ["head", "induction score", "induction", "copying", "loss change, zeroed, ± s.e."],
+        rows,
+    )
 
 
 def _worth_showing(heads: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -27,7 +27,7 @@ def _models() -> dict[str, Any]:
     import transformers as hf
 
     shared = {**SHAPE, "num_key_value_heads": 2}
-    small = {"vocab_size": N_TOKENS, "n_embd": D, "n_layer": 2, "n_head": N_HEADS, "n_positions": 32}
+    small: dict[str, Any] = {"vocab_size": N_TOKENS, "n_embd": D, "n_layer": 2, "n_head": N_HEADS, "n_positions": 32}
     return {
         "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**shared)),
         "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**small)),

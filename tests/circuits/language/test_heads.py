@@ -4,17 +4,25 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from circuits import kept_models
 from circuits.heads import HeadsConfig
+from circuits.kept_models import kept_patterns, model_names, record_paths
+from circuits.kept_patterns import patterns_from_data
 from circuits.language import LanguageModel, Text, open_language_model
-from circuits.of_language_models import LanguageConfig, heads_of_language_model, n_at_once, next_tokens
+from circuits.of_language_models import LanguageConfig, LanguageHeads, heads_of_language_model, n_at_once, next_tokens
+from circuits.prompt_patterns import with_patterns
 from workbench.cli import main
 from workbench.errors import InputError
+from workbench.files import read_json
 
-SMALL = LanguageConfig(n_prompts=3, n_tokens=16, n_silenced=2, heads=HeadsConfig(sink_length=8))
+SMALL = LanguageConfig(
+    n_prompts=3, n_tokens=16, n_silenced=2, n_induction=2, heads=HeadsConfig(sink_length=8, n_block=5)
+)
 TEXTS = {
     name: Text(name, name, lambda words=words: words * 60, "made here")
     for name, words in (("sea", "the ship the sea "), ("whale", "a whale is no fish "))
@@ -27,7 +35,12 @@ def model(folder: Path) -> LanguageModel:
 
 
 @pytest.fixture(scope="module")
-def record(model: LanguageModel) -> dict:
+def record(found: LanguageHeads) -> dict:
+    return found.record
+
+
+@pytest.fixture(scope="module")
+def found(model: LanguageModel) -> LanguageHeads:
     return heads_of_language_model(model, TEXTS, SMALL)
 
 
@@ -65,6 +78,34 @@ def test_the_heads_that_differ_most_between_domains_are_silenced(record: dict):
     assert all(head["labels"].count("active_dormant") == 0 for head in record["heads"] if head not in silenced)
 
 
+def test_weights_are_read_and_repeated_tokens_are_lost_beside_a_control(record: dict):
+    assert record["weights_left_out"] is None
+    for head in record["heads"]:
+        assert -1 <= head["copying"] <= 1
+        assert math.isfinite(head["copying_z"])
+        assert (head["composition"]["k"] is None) is (head["layer"] == 0)
+    told = record["repeated"]
+    assert [each["control"] for each in told["heads"]] == [False, False, True, True]
+    scores = {(head["layer"], head["head"]): head["induction"] for head in record["heads"]}
+    chosen = [scores[each["layer"], each["head"]] for each in told["heads"] if not each["control"]]
+    assert sorted(chosen) == sorted(scores.values())[-2:]
+    assert math.isfinite(told["together"]["standard_error"])
+
+
+def test_patterns_are_kept_to_a_two_hundredth_and_named_by_their_texts(model: LanguageModel, found: LanguageHeads):
+    kept = patterns_from_data(json.loads(json.dumps(found.patterns)))
+    names = ["sea, prompt 1", "whale, prompt 1", "sea, prompt 2", "repeated tokens, prompt 1"]
+    assert [each.name for each in kept] == names
+    for each in kept:
+        assert each.texts is not None
+        assert each.texts[0] == "<|begin|>"
+        bridge: Any = model.bridge
+        whole = with_patterns(bridge, each).pattern
+        torch.testing.assert_close(each.pattern, whole, atol=0.5 / 255 + 1e-6, rtol=0)
+    with pytest.raises(ValueError, match="holds no attention patterns"):
+        patterns_from_data({"prompts": [{"name": "x", "tokens": [1], "attention": "?"}]})
+
+
 def test_sinks_are_also_read_on_random_and_on_repeated_tokens_and_bos_is_named(record: dict):
     assert list(record["extreme"]["sink"]) == ["sea", "whale", "random tokens", "repeated tokens"]
     assert record["bos"]["token"] == 0
@@ -80,18 +121,30 @@ def test_windows_longer_than_the_model_and_memory_too_small_are_refused(model: L
     assert n_at_once(model.bridge.cfg, replace(SMALL, memory_gb=2.1 * 16 * 16 * (272 + 64) / 1e9)) == 2
 
 
-def test_the_command_prints_tables_or_one_document(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_prints_tables_or_one_document(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+):
     text = tmp_path / "poem.txt"
     text.write_text("the whale and the sea " * 80)
     words = ["heads", "--model", str(folder), "--text", str(text), "--no-shipped", "--settings.n-prompts", "2"]
     words += ["--settings.n-tokens", "16", "--settings.n-silenced", "1", "--out", str(tmp_path / "record.json")]
+    words += ["--runs", str(tmp_path / "runs")]
     assert main([*words, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["schema"] == "mesascope/heads/1"
     assert record["model"] == str(folder)
     assert math.isfinite(record["heads"][0]["previous_token"])
     assert json.loads((tmp_path / "record.json").read_text())["heads"] == record["heads"]
+    (name,) = model_names(tmp_path / "runs")
+    ((key, path),) = record_paths(tmp_path / "runs", name).items()
+    assert name.startswith(folder.name)
+    assert read_json(path) == {key: value for key, value in record.items() if key != "sha256"}
+    assert len(kept_patterns(tmp_path / "runs", name, key)) == 3
+    monkeypatch.setattr(kept_models, "open_language_model", None)  # it is read, not measured again
     assert main(words) == 0
-    assert "begins every row" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "begins every row" in told
+    assert "Repeated tokens: loss" in told
+    assert model_names(tmp_path / "runs") == [name]
     assert main(["heads", "--model", str(folder), "--no-shipped"]) == 2
     assert "heads --model needs a text" in capsys.readouterr().err
