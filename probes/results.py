@@ -1,20 +1,19 @@
-"""Probe studies of runs: computed once, kept in the run folder, read ever after."""
+"""Probe studies of runs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from probes.config import ProbeConfig
-from workbench.configs import no_nan, to_data
+from probes.kept import Kind, find_or_make, kept_records
+from workbench.configs import to_data
 from workbench.opened import Run
-from workbench.runs import result_key
 
 if TYPE_CHECKING:
     from probes.record import ProbeScore
 
 PROBES, SCHEMA = "probes", "mesascope/probe/1"
-_CODE = 1
-"""Raise when the same settings would give other numbers: kept results are then computed anew."""
+KIND = Kind(PROBES, SCHEMA, code=1)
 
 
 def probe(
@@ -24,7 +23,7 @@ def probe(
     tell: Callable[[str], None] | None = None,
     control: Run | None = None,
 ) -> dict[str, Any]:
-    """The probe study of a checkpoint, as the JSON output has it.
+    """The probe study of a checkpoint, as the JSON output has it: computed once, kept in the run folder.
 
     Args:
         run: The run.
@@ -38,48 +37,27 @@ def probe(
         InputError: As `probes.evaluate.evaluate`, or if a run has no such checkpoint or is damaged.
     """
     config = config or ProbeConfig()
-    step = run.folder.resolve_step(step)
-    key = result_key(
-        {
-            "analysis": PROBES,
-            "code": _CODE,
-            "schema": SCHEMA,
-            "config": to_data(config),
-            "weights": run.folder.weights_sha256(step),
-            "control": None if control is None else control.folder.weights_sha256(),
-        }
-    )
-    kept = run.folder.result(PROBES, key)
-    if kept is not None:
-        return {**kept, "run": run.folder.name}
-    from probes.evaluate import Models, evaluate
+    at = run.folder.resolve_step(step)
 
-    models = Models(run.model(step), run.untrained_model(), None if control is None else control.model())
-    task = run.task()
-    found = evaluate(models, task, config, tell)
-    record = no_nan(
-        {
-            "schema": SCHEMA,
-            "run": run.folder.name,
-            "checkpoint": step,
+    def make() -> Mapping[str, Any]:
+        from probes.evaluate import Models, evaluate
+
+        models = Models(run.model(at), run.untrained_model(), None if control is None else control.model())
+        found = evaluate(models, run.task(), config, tell)
+        return {
             "control": None if control is None else control.folder.name,
-            "task": {"name": task.name, "label": task.label, **to_data(task)},
-            "config": to_data(config),
             "n_layers": models.trained.config.n_layers,
             "rows": [row(score) for score in found.scores],
             "poolings": to_data(found.poolings),
         }
-    )
-    run.folder.save_result(PROBES, key, record)
-    return record
+
+    weights = None if control is None else control.folder.weights_sha256()
+    return find_or_make(KIND, run, config, at, make, control=weights)
 
 
 def kept_probes(run: Run, config: ProbeConfig | None = None) -> list[dict[str, Any]]:
     """Kept probe records of a run, by checkpoint; only those of the given settings unless None."""
-    kept = [record for record in run.folder.results(PROBES) if record.get("schema") == SCHEMA]
-    if config is not None:
-        kept = [record for record in kept if record["config"] == to_data(config)]
-    return sorted(kept, key=lambda record: record["checkpoint"])
+    return kept_records(KIND, run, config)
 
 
 def row(score: "ProbeScore") -> Mapping[str, Any]:

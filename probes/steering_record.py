@@ -58,6 +58,8 @@ class SteeringRow:
         layer: 0 is the embedding, l the stream after block l.
         r2: Held-out score of the probes that are steered, the mean over tokens.
         steered: None if the target has another size than x, or no token's probe decodes it well enough.
+        untrained: How far predictions of the model before training follow probes of its own; None where those decode
+            too little, or no such model was given.
         erased: Losses.
     """
 
@@ -68,4 +70,5 @@ class SteeringRow:
     layer: int
     r2: float
     steered: Steered | None
+    untrained: Followed | None
     erased: Erased

@@ -14,7 +14,17 @@ def test_the_document_has_what_is_promised_and_is_kept(call, root):
     assert (told["run"], told["checkpoint"], told["n_layers"]) == ("tiny", 12, 2)
     assert len(told["rows"]) == 2 * 3 * 3
     for row in told["rows"]:
-        assert row.keys() >= {"target", "n_context", "tokens", "positions", "layer", "r2", "steered", "erased"}
+        assert row.keys() >= {
+            "target",
+            "n_context",
+            "tokens",
+            "positions",
+            "layer",
+            "r2",
+            "steered",
+            "untrained",
+            "erased",
+        }
         erased = row["erased"]
         assert erased["error"].keys() >= {"value", "ci", "random", "random_range", "excess", "excess_ci", "p_value"}
         if row["steered"] is not None:

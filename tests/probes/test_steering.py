@@ -67,6 +67,21 @@ def test_predictions_follow_weights_put_in_where_they_are_read_and_nowhere_else(
 
 
 @pytest.mark.usefixtures("own_targets")
+def test_a_model_that_was_not_trained_is_moved_beside_by_probes_of_its_own():
+    """A random model holds y x at a token and predicts with nothing of it; the construction beside itself is itself."""
+    model, config = build(D, CONTEXT, STEPS, step_size=ETAS), replace(QUICK, targets=("w_3",), layers=(STEPS,))
+    (row,) = steer(model, TASK, config, untrained=model)
+    assert row.steered is not None
+    assert row.untrained == row.steered.followed
+    random = Transformer(model.config, torch.Generator().manual_seed(0)).double()
+    rows = steer(model, TASK, replace(config, layers=None), untrained=random)
+    slopes = [each.untrained.slope for each in rows if each.untrained is not None]
+    assert slopes
+    assert max(map(abs, slopes)) < 0.3
+    assert steer(model, TASK, config)[0].untrained is None
+
+
+@pytest.mark.usefixtures("own_targets")
 def test_over_draws_random_directions_give_slope_0():
     config = replace(QUICK, targets=("w_3",), layers=(STEPS,), n_draws=200, n_prompts=32)
     (row,) = steer(build(D, CONTEXT, STEPS, step_size=ETAS), TASK, config)

@@ -57,6 +57,7 @@ def print_steering(record: Mapping[str, Any]) -> None:
     say("slope: of w'.x in predictions after w was replaced by w'; kept: of the prediction before. 1 and 0 where the")
     say("model predicts with what was put in, 0 and 1 where it does not know of it. Not replaced where R² is below")
     say(f"{config['least_r2']}. length: of the move, over that between two prompts. error and to OLS: squared, over d.")
+    say("untrained: the slope of the model before training, moved by probes of its own.")
     say("random: moves of equal length along, and erasure of as many, random directions; 95% of draws.")
     say(
         "excess: above the mean of those, 95% over prompts. Layer 0 is the embedding, layer l the stream after block l."
@@ -74,14 +75,17 @@ def _print_steered(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         say(f"Replacing {title}: nothing to replace, no probe decodes it or it has another size than x")
         say()
         return
-    columns = ["layer", "R²", "tokens", "slope", "95%", "random", "95% of draws", "p", "kept", "95%", "length"]
+    columns = ["layer", "R²", "tokens", "slope", "95%", "random", "95% of draws", "p", "untrained", "kept", "95%"]
+    columns += ["length"]
     print_table(f"Replacing {title}", columns, [_steered_cells(*each) for each in told])
 
 
 def _steered_cells(row: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     cells = [str(row["layer"]), number(row["r2"]), str(found["n_tokens"]), number(found["slope"])]
     cells += [_span(found["slope_ci"]), number(found["random"]), _span(found["random_range"])]
-    return [*cells, number(found["p_value"]), number(found["kept"]), _span(found["kept_ci"]), number(found["length"])]
+    untrained = None if row["untrained"] is None else row["untrained"]["slope"]
+    cells += [number(found["p_value"]), number(untrained), number(found["kept"]), _span(found["kept_ci"])]
+    return [*cells, number(found["length"])]
 
 
 def _print_erased(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
