@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import Call
 from tests.helpers import tiny_run
+from workbench.cli.heads_over_training import print_heads_over_training
 from workbench.models.config import TransformerConfig
 from workbench.tasks import BigramBackcopy
 from workbench.training.config import RunConfig, TrainConfig
@@ -70,6 +71,53 @@ def test_tables_show_scores_beside_chance(call: Call, tokens: str):
     assert "zeroed" not in without.out
 
 
+def test_over_training_every_checkpoint_has_the_record_that_it_has_alone(call: Call, tokens: str):
+    answer = call("heads", tokens, *SMALL, "--all-checkpoints", "--json")
+    assert answer.status == 0
+    table = answer.document
+    assert table["schema"] == "mesascope/heads-over-training/1"
+    assert [row["checkpoint"] for row in table["rows"]] == [0, 1, 2]
+    for row in table["rows"]:
+        alone = call("heads", tokens, *SMALL, "--step", row["checkpoint"], "--json")
+        assert alone.err == "", "it was kept"
+        assert alone.document["heads"] == row["heads"]
+    some = call("heads", tokens, *SMALL, "--checkpoints", 2, 0, "--json")
+    assert some.document["rows"] == [table["rows"][0], table["rows"][2]]
+    shown = call("heads", tokens, *SMALL, "--all-checkpoints")
+    assert "3 checkpoints" in shown.out
+    assert "three things apart" in shown.out
+
+
+def test_a_score_over_training_is_shown_for_heads_that_leave_chance_at_some_checkpoint(capsys):
+    def row(step: int, scores: list[float]) -> dict:
+        heads = [
+            {
+                "layer": 0,
+                "head": i,
+                "previous_token": score,
+                "duplicate": 0.05,
+                "induction": None,
+                "sink_mass_by_domain": {"all": 0.2},
+                "value_ratio_by_domain": {"all": 2.0 - i},
+                "loss_changes": {},
+                "chance": {"previous_token": 0.1, "duplicate": 0.05, "sink_mass_by_domain": {"all": 0.15}},
+            }
+            for i, score in enumerate(scores)
+        ]
+        layers = [{"residual_ratio_by_domain": {"all": 3.5}}]
+        return {"checkpoint": step, "heads": heads, "layers": layers, "domains": {"all": {}}, **_extreme}
+
+    _extreme = {"extreme": {"sink": {"all": {"rate": 0.25}}}}
+    rows = [row(0, [0.12, 0.11]), row(7, [0.12, 0.9])]
+    print_heads_over_training({"model": "made", "task": {"label": "Made"}, "rows": rows})
+    told = capsys.readouterr().out
+    assert "L0H1" in told
+    assert "L0H0" not in told
+    assert "0.90 (0.10)" in told
+    assert "duplicate: no head is 0.1 over chance at any checkpoint" in told
+    assert all(each in told for each in ("0.25", "1.00", "3.50"))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -77,6 +125,7 @@ def test_tables_show_scores_beside_chance(call: Call, tokens: str):
         (("tiny",), "heads needs prompts of token ids; those of task 'linear_regression' are vectors."),
         (("tokens", "--settings.n-prompts", 1), "n_prompts must be a whole number of at least 2"),
         (("tokens", "--step", 5), "5"),
+        (("tokens", "--step", 1, "--all-checkpoints"), "all_checkpoints and checkpoints must stand without step"),
     ],
 )
 def test_wrong_input_is_one_line(call: Call, tokens: str, words: tuple[object, ...], told: str):

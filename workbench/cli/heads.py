@@ -5,12 +5,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workbench.cli.heads_over_training import print_heads_over_training
 from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
 from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from circuits.heads import HeadsConfig
+    from workbench.opened import Run
 
 _MOST_SHOWN, _BEST_SHOWN = 48, 5
 
@@ -21,10 +26,19 @@ class Arguments:
 
     step: int | None = None
     """Checkpoint; the last one if not given."""
+    all_checkpoints: bool = False
+    """Show how the scores came about instead: every checkpoint's record, each kept in the run. What was interrupted
+    goes on where it was."""
+    checkpoints: tuple[int, ...] = ()
+    """The same for these checkpoints alone."""
     runs: str = field(default_factory=default_root)
     """The runs folder."""
     json: bool = False
     """Print one JSON document instead of tables."""
+
+    def __post_init__(self) -> None:
+        if self.step is not None and (self.all_checkpoints or self.checkpoints):
+            raise InputError("all_checkpoints and checkpoints must stand without step, which is of one. Ask twice.")
 
 
 @dataclass(frozen=True)
@@ -71,11 +85,26 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.opened import open_run
 
     opened = open_run(name, given.runs)
+    if given.all_checkpoints or given.checkpoints:
+        return _show_over_training(opened, given, given.settings)
     record = heads(opened, given.settings, given.step, tell=stage_notes(opened.folder.name))
     if given.json:
         print_json(record)
     else:
         print_heads(record)
+    return 0
+
+
+def _show_over_training(opened: "Run", given: Arguments, settings: "HeadsConfig") -> int:
+    """Measure or read the records of many checkpoints, and print them."""
+    from circuits.over_training import heads_over_training
+
+    steps = None if given.all_checkpoints else given.checkpoints
+    table = heads_over_training(opened, settings, steps, stage_notes(opened.folder.name))
+    if given.json:
+        print_json(table)
+    else:
+        print_heads_over_training(table)
     return 0
 
 
@@ -294,7 +323,7 @@ def _partner(partner: Mapping[str, Any] | None) -> str:
 
 VERB = Verb(
     "heads",
-    "RUN [--step N] [--json] | --model NAME_OR_PATH [--text FILE] [--json]",
+    "RUN [--step N | --all-checkpoints] [--json] | --model NAME_OR_PATH [--text FILE] [--json]",
     "what every attention head attends to, weighs, and is worth",
     run,
 )
