@@ -69,6 +69,7 @@ def test_paths_that_know_no_half_way_start_with_silence(known):
         ("gd", [1, 2, 3, 5], {"relative_step_size": 0.873}),
         ("gd", [2, 4, 8, 16], {"step_size": 0.0137}),
         ("newton", [2, 3, 4], {"alpha": 0.61}),
+        ("newton", [2, 3, 4], {"alpha": 0.004, "norm": "examples"}),
         ("cg", [1, 2, 3], {}),
         ("gd_plus_plus", [1, 2, 3, 4], {"relative_step_size": 0.83, "relative_gamma": 0.41}),
         ("momentum", [1, 3, 5, 7], {"relative_step_size": 0.66, "momentum": 0.71}),
@@ -86,6 +87,27 @@ def test_planted_iterates_are_found_with_conventions_between_those_of_the_paths(
     ratios = [value / found[name].values[0] for value in found[name].values]
     if name != "newton":  # a smaller step size is as good at as many more steps
         assert ratios == pytest.approx([step / steps[0] for step in steps], rel=0.25)
+
+
+@pytest.mark.parametrize("size", [0.29, 0.518, 0.712])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_steps_that_multiply_are_found_to_the_step_though_others_at_another_size_are_nearly_as_near(
+    prefixes, known, labels, size, noise
+):
+    layers = run(prefixes, "gd", [1, 4, 16, 64], relative_step_size=size)
+    added = torch.randn(layers.shape, generator=torch.Generator().manual_seed(3), dtype=layers.dtype)
+    found = nearest(layers + noise * labels.std() * added, known, labels)["gd"]
+    if noise:
+        planted = (noise * labels.std() * added).square().sum() / labels.square().sum() / len(layers)
+        assert found.misfit <= planted
+    else:
+        assert found.values == (1.0, 4.0, 16.0, 64.0)
+        assert found.misfit < 1e-9
+
+
+def test_newton_from_the_examples_mean_is_told_from_other_starts(prefixes, known, labels):
+    found = nearest(run(prefixes, "newton", [3, 4, 5], alpha=0.004, norm="examples"), known, labels)["newton"]
+    assert "S/n²" in found.path.convention
 
 
 def test_a_scale_of_each_layers_own_is_found_and_undone(prefixes, known, labels):

@@ -52,13 +52,14 @@ def _turned(
     values: Sequence[float],
     knobs: Sequence[tuple[float, ...]],
     least: tuple[float, ...] = (0.0,),
+    whole: bool = False,
 ) -> Iterator[Path]:
     """Paths of steps of an algorithm for a few settings of its convention's numbers, which may be turned further."""
     tell = convention.format if isinstance(convention, str) else convention
     made = partial(_made, algorithm, asked, tell, options)
     for setting in knobs:
         told, known = made(setting, values)
-        yield Path(algorithm, told, "steps", tuple(values), known, True, knobs=setting, least=least, remade=made)
+        yield Path(algorithm, told, "steps", tuple(values), known, True, None, setting, least, made, whole)
 
 
 def _made(
@@ -84,7 +85,8 @@ def _scales(asked: Asked) -> list[tuple[str, float, Options]]:
 
 def _gd(asked: Asked) -> Iterator[Path]:
     for told, scale, options in _scales(asked):
-        yield from _turned("gd", asked, told, options, GD_STEPS, [(c / scale,) for c in _FACTORS])
+        knobs = [(c / scale,) for c in _FACTORS]
+        yield from _turned("gd", asked, told, options, GD_STEPS, knobs, whole=True)
 
 
 def _momentum(asked: Asked) -> Iterator[Path]:

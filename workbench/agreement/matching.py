@@ -21,12 +21,17 @@ STARTS = 4
 """Conventions of each scale from which turning starts."""
 _TURNS = 10
 """Turns at most."""
-_SETTLED = 0.003
-"""Gain below which they end."""
+_SETTLED, _SETTLED_AT = 0.003, 3e-7
+"""They end when the gain is a smaller share of the misfit than this, and of the labels' square than that: under noise
+both matter."""
 _NUDGE = 1e-4
 """Logarithm by which slopes are taken."""
 _LONGEST = 0.4
 """Logarithm by which a turn goes at most."""
+_HOPS = tuple(1.05**i for i in range(-15, 16) if i)
+"""Multiples of the first number at which another hollow is looked for."""
+_HOPPED = 3
+"""How many of them are turned on from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,7 @@ def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, 
     for start in _starts(layers, [match for match in matches if match.misfit <= limit and match.path.knobs], labels):
         found, name = _turn(layers, start, labels), start.path.algorithm
         turned[name] = min(found, turned[name], key=_misfit)
+    turned = {name: _hopped(layers, match, labels) for name, match in turned.items()}
     whole = {name: match if match.along is None else _along(layers, match, labels) for name, match in turned.items()}
     return dict(sorted(whole.items(), key=lambda item: item[1].misfit))
 
@@ -140,24 +146,55 @@ def _match(layers: Layers, path: Path, labels: Labels) -> Match:
     return Match(path, found.indices, chosen, found.values.clamp(min=0) / labels.square().sum())
 
 
-def _turn(layers: Layers, match: Match, labels: Labels) -> Match:
-    """A match with the convention's numbers turned to where the layers are nearest: Gauss and Newton, in logarithms."""
-    path, best = match.path, match
+def _turn(layers: Layers, match: Match, labels: Labels, along: Path | None = None) -> Match:
+    """A match with the convention's numbers turned to where the layers are nearest: Gauss and Newton, in logarithms.
+
+    Args:
+        layers: What each layer predicts.
+        match: Where to start.
+        labels: Of the prompts.
+        along: The path with all its values; that of the match if None.
+    """
+    path, best = along or match.path, match
     for _ in range(_TURNS):
         nearer = _turn_once(layers, path, best, labels)
         if nearer is None:
             break
-        settled = nearer.misfit > (1 - _SETTLED) * best.misfit
+        settled = best.misfit - nearer.misfit < min(_SETTLED * best.misfit, _SETTLED_AT)
         best = nearer
         if settled:
             break
-    return best if best is match else replace(best, along=path)
+    return best if best is match and along is None else replace(best, along=path)
+
+
+def _hopped(layers: Layers, match: Match, labels: Labels) -> Match:
+    """The nearest of the hollows beside a turned match, of paths whose values are chosen among many.
+
+    Half the step size at twice the steps is nearly the same, but no turn leads from one to the other.
+    """
+    path, best = match.along, match
+    while path is not None and path.whole:
+        beside = sorted((_beside(layers, path, best, hop, labels) for hop in _HOPS), key=_misfit)[:_HOPPED]
+        found = min((_turn(layers, each, labels, path) for each in beside), key=_misfit)
+        if found.misfit >= best.misfit:
+            break
+        best = found
+    return best
+
+
+def _beside(layers: Layers, path: Path, match: Match, hop: float, labels: Labels) -> Match:
+    """A match with the first number multiplied, and values divided, by as much."""
+    first, *others = match.path.knobs
+    ideal = [min(value / hop, path.values[-1]) for value in match.values]
+    values = sorted({0.0, *(float(whole) for value in ideal for whole in (math.floor(value), math.ceil(value)))})
+    return _match(layers, path.turned((first * hop, *others), values), labels)
 
 
 def _along(layers: Layers, match: Match, labels: Labels) -> Match:
-    """A turned match on the whole of its path: at all values that this had before."""
+    """A turned match on the whole of its path: at all values that this had before, and those where the layers stand."""
     assert match.along is not None
-    return _match(layers, match.along.turned(match.path.knobs, match.along.values), labels)
+    values = sorted({*match.along.values, *match.values})
+    return _match(layers, match.along.turned(match.path.knobs, values), labels)
 
 
 def _turn_once(layers: Layers, path: Path, match: Match, labels: Labels) -> Match | None:
@@ -193,9 +230,18 @@ def _part_along(a: Float[Tensor, "layer n"], b: Float[Tensor, "layer n"]) -> Flo
 
 def _around(path: Path, match: Match) -> list[float]:
     """Values of the path's parameter near those where the layers stand, and the first."""
+    if path.whole:
+        near = {near for value in match.values for near in _whole_numbers(value)}
+        return sorted({0.0, *(value for value in near if 0 < value <= path.values[-1])})
     places = [path.values.index(value) for value in match.values]
     near = {min(max(place + step, 0), len(path.values) - 1) for place in places for step in range(-3, 4)}
     return [path.values[i] for i in sorted(near | {0})]
+
+
+def _whole_numbers(near: float) -> list[float]:
+    """Those within an eighth of it, three to each side at least and twelve at most."""
+    most = max(3.0, near / 8)
+    return [float(round(near + most * i / 12)) for i in range(-12, 13)]
 
 
 @dataclass(frozen=True)

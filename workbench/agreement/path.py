@@ -24,6 +24,7 @@ class Path:
         knobs: Numbers of the convention that may be turned.
         least: What each of them must be at least: below, the algorithm would be another one.
         remade: From other such numbers, and values of the parameter, to convention and predictions.
+        whole: Whether ``values`` are some of many whole numbers, and layers may stand at others.
         iterates: Whether one can stop on the way: a path of steps or of falling ridge strength. Values of other paths
             are different algorithms, each of which knows no half-way; before them stands 0, for layers that are silent.
     """
@@ -38,6 +39,7 @@ class Path:
     knobs: tuple[float, ...] = ()
     least: tuple[float, ...] = ()
     remade: Callable[[tuple[float, ...], Sequence[float]], tuple[str, Known]] | None = None
+    whole: bool = False
 
     def turned(self, knobs: tuple[float, ...], values: Sequence[float]) -> "Path":
         """The same algorithm with its convention's numbers turned to others, at some values of the parameter."""

@@ -27,8 +27,11 @@ _GROWN = 1.3
 """Largest over smallest scale of layers that are all said to have converged."""
 _AS_GOOD = (0.02, 2e-4)
 """A misfit is as good as another up to this share of it and this much more."""
-LEAST = 2e-6
-"""Share of the labels' square below which a difference of misfits decides nothing."""
+LEAST, FARTHER = 2e-6, 100.0
+"""Share of the labels' square below which a difference of misfits decides nothing, unless a rival's is so many times
+as large."""
+NOISE = 0.05
+"""How alike successive layers may be, at most, in what the nearest algorithm leaves of them, for that to be noise."""
 KIN = (0.005, 3e-5)
 """The same between methods of gradients, a share of the nearer one's misfit and this much more: momentum, with a number
 more to turn, comes nearer than gradient descent even where there is none."""
@@ -151,7 +154,8 @@ class Sight:
         if name == "ols":
             return []
         match, leans = self.matches[name], self._leans(name) if leans is None else leans
-        margin = max(CLEAR * self._alike(match) * match.misfit, LEAST)
+        alike = self._alike(match)
+        margin = max(CLEAR * alike * match.misfit, min(LEAST, FARTHER * match.misfit))
         share, more = KIN
         among_kin = max(margin, share * match.misfit + more)
 
@@ -161,7 +165,7 @@ class Sight:
         return [
             other
             for other, found in leans.items()
-            if found.ci[1] > LEAN or self.matches[other].misfit - match.misfit < needed(other)
+            if not _excluded(found, alike) or self.matches[other].misfit - match.misfit < needed(other)
         ]
 
     @cached_property
@@ -229,3 +233,12 @@ class Sight:
         """How the nearest algorithm's parameter moves over the layers on the way."""
         kept = [layer for layer in self.moving if layer in self.speaking]
         return fit_trend(kept, [max(step, 0.25) for step in self.values(kept)])
+
+
+def _excluded(rival: Lean, alike: float) -> bool:
+    """Whether layers are clearly nearer to the first of two algorithms.
+
+    Where the rest is noise, it is enough that they may be at the first and cannot be at the second: nothing is between.
+    """
+    low, high = rival.ci
+    return high <= LEAN or (alike <= NOISE and low <= 0 and high < 1)

@@ -24,6 +24,7 @@ ON_THE_WAY = 3
 """Layers of a construction, at least, that are neither at the start nor at least squares."""
 _MOVING = (0.05, 0.95)
 _MOST = 0.995
+_LOUDEST = 2.0
 _TRIES = 200
 
 T = TypeVar("T")
@@ -55,8 +56,8 @@ class Read:
 def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
     """A transformer whose weights are written down, 3 to 6 steps of gradient descent or GD++, read out on ``batch``.
 
-    Step sizes are random, another in every layer for half of them, stable on all but a few of the prefixes, and such
-    that at least ``ON_THE_WAY`` layers stand between start and least squares.
+    Step sizes are random, another in every layer for half of them, such that at least ``ON_THE_WAY`` layers stand
+    between start and least squares, and stable: on the prompts of the read-outs no layer overshoots.
 
     Args:
         task: The law of the prompts; read-outs are fitted on others of it.
@@ -67,15 +68,16 @@ def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Re
         ValueError: If no step sizes are found.
     """
     dice = torch.Generator().manual_seed(seed)
-    prefixes = Prefixes.of(batch.xs, batch.ys)
+    prefixes, of_read_outs = Prefixes.of(batch.xs, batch.ys), _of_read_outs(task, seed)
+    fitting = Prefixes.of(of_read_outs.xs, of_read_outs.ys)
     for _ in range(_TRIES):
         name, n_layers = _one_of(["gd", "gd_plus_plus"], dice), _whole(3, 6, dice)
         own = _sizes(name, prefixes, n_layers, dice)
-        if _on_the_way(name, prefixes, n_layers, own) >= ON_THE_WAY:
+        if _on_the_way(name, prefixes, n_layers, own) >= ON_THE_WAY and _is_stable(name, fitting, n_layers, own):
             break
     else:
         raise ValueError(
-            f"step sizes must leave {ON_THE_WAY} layers on the way; none of {_TRIES} did. Change the task."
+            f"step sizes must be stable, with {ON_THE_WAY} layers on the way; none of {_TRIES} are. Change the task."
         )
     model = CONSTRUCTIONS[name].build(task.d_input, task.n_context, n_layers, **own)
     told = "; ".join(f"{key} {', '.join(f'{size:.3g}' for size in sizes)}" for key, sizes in own.items())
@@ -141,14 +143,20 @@ def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read
 def _read(model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False) -> Read:
     """What read-outs of every layer, fitted on other prompts, predict of these, and what the model's own would."""
     dtype, split = model.unembed.weight.dtype, 3 * N_FIT // 4
-    fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
-    assert isinstance(fitting, RegressionBatch)
+    fitting = _of_read_outs(task, seed)
     prompts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT), batch, relabelled(batch))
     raw = [query_streams(model, part.to(dtype=dtype)) for part in prompts]
     train, validation, streams, other = (model.ln_final(found) if normed else found for found in raw)
     read_outs = fit(NormalEquations.of(train, prompts[0].ys), NormalEquations.of(validation, prompts[1].ys))
     held = model.unembed(model.ln_final(raw[2]))[..., 0].double()
     return Read("", None, read_outs.predict(streams), held, read_outs.predict(other))
+
+
+def _of_read_outs(task: LinearRegression, seed: int) -> RegressionBatch:
+    """The prompts that read-outs are fitted on."""
+    fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
+    assert isinstance(fitting, RegressionBatch)
+    return fitting
 
 
 def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
@@ -177,6 +185,13 @@ def _on_the_way(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any
     if (done.diff() < 0).any():
         return 0
     return int(((done > _MOVING[0]) & (done < _MOVING[1])).sum())
+
+
+def _is_stable(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> bool:
+    """Whether no layer says more than ``_LOUDEST`` times the labels' square, where a step too long explodes."""
+    options = CONSTRUCTIONS[name].options(n_layers, **own)
+    said = baselines.predict(name, prefixes, steps=[n_layers - 1, n_layers], **options).square().sum((1, 2))
+    return bool((said <= _LOUDEST * prefixes.ys.square().sum()).all())
 
 
 def _uniform(low: float, high: float, dice: torch.Generator) -> float:

@@ -1,0 +1,64 @@
+"""When layers are said to be clearly nearer to one algorithm than to another."""
+
+import pytest
+import torch
+
+from workbench import baselines
+from workbench.agreement.hypotheses import paths
+from workbench.agreement.matching import Lean
+from workbench.agreement.sight import Sight
+from workbench.baselines import Prefixes
+from workbench.batch import RegressionBatch
+from workbench.metrics import bootstrap_weights
+from workbench.tasks import LinearRegression
+
+N = 192
+
+
+@pytest.fixture(scope="module")
+def prefixes():
+    batch = LinearRegression(d_input=3, n_context=10).prompts(2, "sight", 0, N)
+    assert isinstance(batch, RegressionBatch)
+    return Prefixes.of(batch.xs, batch.ys)
+
+
+def of(prefixes, name, noise=0.0, **options):
+    layers = baselines.predict(name, prefixes, **options)[..., 1:]
+    added = torch.randn(layers.shape, generator=torch.Generator().manual_seed(0), dtype=layers.dtype)
+    known = [path for path in paths(prefixes, slice(1, 10)) if path.algorithm in ("gd", "ridge", "gd_plus_plus")]
+    shares = bootstrap_weights(N, 100, torch.Generator().manual_seed(1))
+    return Sight(layers + noise * added, known, prefixes.ys[:, 1:], shares)
+
+
+def leaning(sight, *ci):
+    """What is said if the lean to everything else has this interval."""
+    rivals = {name: Lean(sum(ci) / 2, ci, 1.0) for name in sight.matches if name != sight.winner}
+    return sight.rivals_of(sight.winner, rivals)
+
+
+def test_where_the_rest_is_noise_the_second_algorithm_must_be_out_of_reach_and_the_first_within(prefixes):
+    sight = of(prefixes, "gd", 0.1, steps=[1, 2, 4], relative_step_size=0.9)
+    assert sight.winner == "gd"
+    assert sight.alike < 0.05
+    assert leaning(sight, -0.2, 0.4) == []
+    assert leaning(sight, -0.2, 0.8) == []
+    assert set(leaning(sight, 0.1, 0.8)) == {"ridge", "gd_plus_plus"}, "not at the first either"
+    assert set(leaning(sight, -0.2, 1.1)) == {"ridge", "gd_plus_plus"}
+
+
+def test_where_layers_share_the_rest_the_middle_must_be_out_of_reach(prefixes):
+    sight = of(prefixes, "gd", 0.0, steps=[1, 2, 4], relative_step_size=0.9)
+    wave = 0.05 * torch.sin(torch.arange(N * 9, dtype=torch.float64)).reshape(1, N, 9)
+    shared = Sight(sight.layers + wave, sight.paths, sight.labels, sight.shares)
+    assert shared.alike > 0.5
+    assert leaning(shared, -0.2, 0.4) == []
+    assert set(leaning(shared, -0.2, 0.8)) == set(shared.matches) - {shared.winner}
+
+
+def test_layers_that_are_exactly_an_algorithm_are_told_from_one_that_hardly_differs(prefixes):
+    small = {"schedule": [0.06] * 3, "gammas": [0.03] * 3, "gradient": "mean"}
+    sight = of(prefixes, "gd_plus_plus", 0.0, steps=[1, 2, 3], **small)
+    nearest, other = sorted((sight.matches["gd_plus_plus"].misfit, sight.matches["gd"].misfit))
+    assert nearest < other / 100
+    assert other < 2e-6
+    assert sight.rivals_of(sight.winner) == []
