@@ -1,13 +1,14 @@
 """Check claims on runs, and read what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from workbench.analyses import agree
+from workbench.arms import Trained
 from workbench.claims import CLAIMS
-from workbench.claims.record import CONTESTED, MET, NOT_RUN, Claim, Measurement
+from workbench.claims.record import CONTESTED, MET, NOT_RUN, Claim, Looks, Measurement, Seen, Study
 from workbench.configs import to_data
 from workbench.errors import InputError
 from workbench.opened import Run
@@ -17,6 +18,49 @@ from workbench.training.config import preset_config
 
 _ANALYSIS = "claims"
 _CODE = 2
+Told = Callable[[str], None]
+
+
+def look_at(claim: Claim, trained: Sequence[Trained], tell: Told = lambda _: None) -> Looks:
+    """What a claim's study sees of trained arms.
+
+    Args:
+        claim: One with a study.
+        trained: Its arms, and perhaps others.
+        tell: Told which run is looked at.
+    """
+    assert claim.study is not None, "asked of a claim with a study"
+    names = {arm.name for arm in claim.study.arms}
+    own = [each for each in trained if each.arm.name in names]
+    return {each.arm.name: _seen(claim.study, each, tell) for each in own}
+
+
+def _seen(study: Study, trained: Trained, tell: Told) -> Seen:
+    ended = [run for seed, run in trained.runs.items() if seed not in trained.failed]
+    looks = [study.look(run, lambda stage, run=run: tell(f"{run.folder.name}: {stage}")) for run in ended]
+    return Seen(tuple(looks), len(trained.runs.keys() | trained.failed.keys()))
+
+
+def measure_study(claim: Claim, trained: Sequence[Trained], tell: Told = lambda _: None) -> dict[str, Any]:
+    """Check a claim on the runs of its study and keep the record in the first of them; "not run" without any.
+
+    Args:
+        claim: One with a study.
+        trained: Its arms, and perhaps others.
+        tell: Told which run is looked at.
+    """
+    assert claim.study is not None, "asked of a claim with a study"
+    names = {arm.name for arm in claim.study.arms}
+    runs = [run for each in trained if each.arm.name in names for run in each.runs.values()]
+    if not runs:
+        return _record(claim, claim.check({}) if not names else None, None, None)
+    first = runs[0].folder
+    found = claim.check(look_at(claim, trained, tell))
+    told = f"{first.name} and {len(runs) - 1} more" if len(runs) > 1 else first.name
+    measured = _record(claim, found, told, first.resolve_step(None))
+    weights = [run.folder.weights_sha256() for run in runs]
+    first.save_result(_ANALYSIS, result_key({"claim": claim.name, "code": _CODE, "weights": weights}), measured)
+    return measured
 
 
 def measure(claim: Claim, run: Run) -> dict[str, Any]:
@@ -50,7 +94,9 @@ def _follows(claim: Claim, run: Run) -> bool:
 
 def measured_on(run: Run) -> list[dict[str, Any]]:
     """The kept records of a run."""
-    return [{**record, "run": run.folder.name} for record in run.folder.results(_ANALYSIS)]
+    own = run.folder.results(_ANALYSIS)
+    studies = {name for name, claim in CLAIMS.items() if claim.study is not None}
+    return [record if record.get("id") in studies else {**record, "run": run.folder.name} for record in own]
 
 
 def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
@@ -64,7 +110,13 @@ def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
         raise InputError(unknown("paper", paper, papers))
     kept = _newest(root)
     wanted = [claim for claim in CLAIMS.values() if paper in (None, claim.paper)]
-    return [kept.get(claim.name) or _record(claim, None, None, None) for claim in wanted]
+    return [kept.get(claim.name) or _unmeasured(claim) for claim in wanted]
+
+
+def _unmeasured(claim: Claim) -> dict[str, Any]:
+    """As not run; but what needs no training is measured on the spot."""
+    trains = claim.study is None or claim.study.arms
+    return _record(claim, None if trains else claim.check({}), None, None)
 
 
 def _newest(root: Path) -> Mapping[str, dict[str, Any]]:

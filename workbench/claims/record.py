@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from workbench.arms import Arm
+from workbench.opened import Run
+
 MET: Literal["met"] = "met"
 CONTESTED: Literal["contested"] = "contested"
 NOT_RUN: Literal["not run"] = "not run"
@@ -16,7 +19,7 @@ class Measurement:
     Attributes:
         measured: The measured value with its interval, as text for people.
         value: The number, or None where there is none to give.
-        ci: Its 95% interval over prompts, or None.
+        ci: Its 95% interval, over prompts or, in a study, over seeds; or None.
         met: Whether the statement holds here.
         evidence: What it rests on, one sentence each.
     """
@@ -26,6 +29,39 @@ class Measurement:
     ci: tuple[float, float] | None
     met: bool
     evidence: tuple[str, ...]
+
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of an arm's runs.
+
+    Attributes:
+        looks: Of the seeds whose training ended.
+        n_seeds: Seeds begun.
+    """
+
+    looks: tuple[Mapping[str, Any], ...] = ()
+    n_seeds: int = 0
+
+
+Looks = Mapping[str, Seen]
+"""By arm."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that a claim is about, several seeds of several arms.
+
+    Attributes:
+        arms: What is trained; none for a claim that is checked without training.
+        look: From a run to what is measured of it, kept in the run by whoever measures it.
+    """
+
+    arms: tuple[Arm, ...]
+    look: Callable[[Run, Tell], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +75,8 @@ class Claim:
         statement: The claim in one sentence.
         published: The published value with its setting.
         recipes: For each preset that can test it, the task.
-        check: From an agreement record to what was found.
+        check: From an agreement record to what was found; of a study, from ``Looks``.
+        study: Runs that it is about, where one run's agreement does not tell; ``recipes`` is then empty.
     """
 
     name: str
@@ -49,3 +86,4 @@ class Claim:
     published: str
     recipes: Mapping[str, str]
     check: Callable[[Mapping[str, Any]], Measurement]
+    study: Study | None = None

@@ -15,6 +15,7 @@ from workbench.cli.import_garg import VERB as IMPORT_GARG
 from workbench.cli.listing import ALGORITHMS_VERB, MODELS_VERB, TASKS_VERB
 from workbench.cli.probe import VERB as PROBE
 from workbench.cli.report import VERB as REPORT
+from workbench.cli.sinks import VERB as SINKS
 from workbench.cli.steer import VERB as STEER
 from workbench.cli.theory import VERB as THEORY
 from workbench.cli.train import VERB as TRAIN
@@ -31,6 +32,7 @@ VERBS = by_name(
     IMPORT_GARG,
     AGREE,
     HEADS,
+    SINKS,
     THEORY,
     PROBE,
     STEER,

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench.cli.output import print_json, print_table, say
 from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
+from workbench.registry import find
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,18 @@ class Arguments:
     """The runs folder; each claim shows its newest measurement there."""
     json: bool = False
     """Print one JSON document instead of a table."""
+    measure: bool = False
+    """Train what the claims' studies need and is not trained yet, and check them; hours at scale paper on a CPU."""
+    only: tuple[str, ...] = ()
+    """Claims by id, such as guo2024/a2-sink-and-drain; all of the paper if not given."""
+    scale: Literal["small", "paper"] = "small"
+    """Sizes of the studies: small for a CPU, paper as published."""
+    seeds: int | None = None
+    """Seeds of each arm; its own number if not given."""
+    change: tuple[str, ...] = ()
+    """Settings that win over those of all arms: train.device=cuda, say."""
+    out: str | None = None
+    """File that the records are written to as well."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -28,6 +41,17 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.claims.measure import stored
 
     records = stored(Path(given.runs), paper)
+    if given.only:
+        from workbench.claims import CLAIMS
+
+        names = {find(CLAIMS, name, "claim").name for name in given.only}
+        records = [record for record in records if record["id"] in names]
+    if given.measure:
+        records = _measured(records, given)
+    if given.out is not None:
+        from workbench.files import write_json
+
+        write_json(Path(given.out), {"schema": "mesascope/claims/1", "claims": records})
     if given.json:
         print_json({"schema": "mesascope/claims/1", "claims": records})
     else:
@@ -35,16 +59,38 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _measured(records: Sequence[Mapping[str, Any]], given: Arguments) -> list[Mapping[str, Any]]:
+    """The records, those of studies measured anew."""
+    from workbench.arms import change, train_arms
+    from workbench.claims import CLAIMS
+    from workbench.claims.measure import measure_study
+    from workbench.cli.output import stage_notes, training_progress
+
+    studies = {name: claim.study for r in records for name in [r["id"]] if (claim := CLAIMS[name]).study is not None}
+    arms = list({arm.name: arm for study in studies.values() for arm in study.arms}.values())
+    changes = dict(change(text) for text in given.change)
+    with training_progress(f"{len(arms)} arms", tell_engine=changes.get("train.device", "cpu") != "cpu") as show:
+        settings = {"scale": given.scale, "n_seeds": given.seeds, "changes": changes}
+        trained = train_arms(arms, Path(given.runs), report=show, **settings)
+    tell = stage_notes("claims")
+    return [measure_study(CLAIMS[r["id"]], trained, tell) if r["id"] in studies else r for r in records]
+
+
 def print_claims(records: Sequence[Mapping[str, Any]]) -> None:
     """Claim beside measurement."""
     rows = [
         (r["id"], r["statement"], r["published"], r["measured"] or "–", r["status"], r["run"] or "–") for r in records
     ]
-    columns = ["claim", "statement", "published", "measured [95% over prompts]", "status", "run"]
+    columns = ["claim", "statement", "published", "measured [95%]", "status", "run"]
     print_table("Published claims and what was measured", columns, rows)
     for record in records:
         for sentence in record["evidence"]:
             say(f"  {record['id']}: {sentence}")
 
 
-VERB = Verb("claims", "[PAPER] [--json]", "published claims beside what was measured", run)
+VERB = Verb(
+    "claims",
+    "[PAPER] [--measure [--scale small|paper] [--only ID ...]] [--json]",
+    "published claims beside what was measured",
+    run,
+)

@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.batch import TokenBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
-from workbench.tasks.chains import Law, choose, follow, law_of, steps_of
+from workbench.tasks.chains import Law, choose, choose_from, follow, in_one_row, law_of, steps_of
 from workbench.tasks.draws import Draws
 from workbench.tasks.token_task import LogProbabilities, TokenTask
 
@@ -39,6 +39,7 @@ class BigramBackcopy(TokenTask):
     name: ClassVar[str] = "bigram_backcopy"
     label: ClassVar[str] = "Bigram-Backcopy"
     source: ClassVar[str] = "Guo et al. 2024, arXiv:2410.13835"
+    drawn_in_order: ClassVar[bool] = True
 
     counts: str = "asv_1901"
     """Character counts: a name that ships, a path to a .json file of counts, or 'synthetic'."""
@@ -166,13 +167,14 @@ def sample_backcopy(
         after_trigger: ``copy`` or ``bigram_of_previous``.
     """
     first = steps_of(law.unigram * ~triggers)
-    steps = steps_of(law.bigram)
-    tokens = [choose(first.expand(len(chance), -1), chance[:, 0])]
+    entries, n = in_one_row(steps_of(law.bigram)), law.n_tokens
+    tokens, chance = [choose(first.expand(len(chance), -1), chance[:, 0])], chance.double()
     before = tokens[0]
     for i in range(1, chance.shape[1]):
         last = tokens[-1]
         active = triggers[last] & acts[:, i]
-        drawn = choose(steps[torch.where(active, before, last)], chance[:, i])
+        row = last if after_trigger == "copy" else torch.where(active, before, last)
+        drawn = choose_from(entries, n, row, chance[:, i])
         tokens.append(torch.where(active, before, drawn) if after_trigger == "copy" else drawn)
         before = last
     return torch.stack(tokens, 1)

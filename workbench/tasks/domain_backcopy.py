@@ -13,7 +13,7 @@ from workbench.batch import TokenBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
 from workbench.tasks.bigram_backcopy import marked
-from workbench.tasks.chains import Law, choose, follow, law_of, steps_of
+from workbench.tasks.chains import Law, choose, choose_from, follow, in_one_row, law_of, steps_of
 from workbench.tasks.draws import Draws, numbered
 from workbench.tasks.token_task import LogProbabilities, TokenTask
 
@@ -38,6 +38,7 @@ class DomainBackcopy(TokenTask):
     name: ClassVar[str] = "domain_backcopy"
     label: ClassVar[str] = "Bigram-Backcopy in two domains"
     source: ClassVar[str] = "made here after Guo et al. 2024, arXiv:2410.13835"
+    drawn_in_order: ClassVar[bool] = True
 
     counts: str = "asv_1901"
     """Character counts: a name that ships, a path to a .json file of counts, or 'synthetic'."""
@@ -105,13 +106,14 @@ class DomainBackcopy(TokenTask):
     def _drawn(self, draws: Draws, domain: Int[Tensor, " batch"]) -> TokenBatch:
         law = law_of(self.counts, draws.device)
         n, triggers = law.n_tokens, law.triggers(self.n_triggers)
-        steps = steps_of(self._rows(law)).flatten(0, 1)
+        entries = in_one_row(steps_of(self._rows(law)).flatten(0, 1))
         chance = draws.uniform(self.n_positions)
         tokens = [choose(steps_of(law.unigram * ~triggers).expand(draws.n_batch, -1), chance[:, 0])]
+        chance = chance.double()
         before = tokens[0]
         for i in range(1, self.n_positions):
             last = tokens[-1]
-            drawn = choose(steps[domain * n + last], chance[:, i])
+            drawn = choose_from(entries, n, domain * n + last, chance[:, i])
             tokens.append(torch.where(triggers[last], before, drawn))
             before = last
         body = torch.stack(tokens, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.batch import TokenBatch
 from workbench.configs import is_count
 from workbench.errors import must, refuse_faults
-from workbench.tasks.chains import choose, follow, law_of, steps_of
+from workbench.tasks.chains import choose, choose_from, follow, in_one_row, law_of, steps_of
 from workbench.tasks.draws import Draws
 from workbench.tasks.token_task import LogProbabilities, TokenTask
 
@@ -31,6 +31,7 @@ class InContextBigram(TokenTask):
     name: ClassVar[str] = "in_context_bigram"
     label: ClassVar[str] = "In-context bigrams"
     source: ClassVar[str] = "Bietti et al. 2023, arXiv:2306.00802"
+    drawn_in_order: ClassVar[bool] = True
 
     counts: str = "asv_1901"
     """Character counts: a name that ships, a path to a .json file of counts, or 'synthetic'."""
@@ -100,10 +101,11 @@ class InContextBigram(TokenTask):
         if self.outputs == "bigram":
             output = (chance[..., None] >= steps).sum(-1)
         uniform = draws.uniform(self.n_positions + 1)
+        entries = in_one_row(steps)
         tokens = [choose(steps_of(law.unigram).expand(draws.n_batch, -1), uniform[:, 0])]
         for i in range(1, self.n_positions + 1):
             last = tokens[-1][:, None]
-            drawn = choose(steps[last[:, 0]], uniform[:, i])
+            drawn = choose_from(entries, n, last[:, 0], uniform[:, i].double())
             tokens.append(torch.where(is_trigger.gather(1, last), output.gather(1, last), drawn[:, None])[:, 0])
         every = torch.stack(tokens, 1)
         latents = {"is_trigger": is_trigger, "output": output}

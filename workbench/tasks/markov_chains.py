@@ -38,6 +38,7 @@ class MarkovChains(TokenTask):
     name: ClassVar[str] = "markov_chains"
     label: ClassVar[str] = "In-context Markov chains"
     source: ClassVar[str] = "Edelman et al. 2024, arXiv:2402.11004"
+    drawn_in_order: ClassVar[bool] = True
 
     n_states: int = 2
     """Different tokens."""

@@ -19,12 +19,15 @@ class Task(ABC):
         label: Name for people.
         source: The paper that defines the task.
         presets: Run settings by preset name, as plain data ``{"task": ..., "model": ..., "train": ...}``.
+        drawn_in_order: Whether a prompt is drawn position by position, in hundreds of small steps that a compiler would
+            take minutes to unroll: they are captured as they are.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     source: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]]
+    drawn_in_order: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, draws: Draws, *, d_active: int | Tensor | None = None) -> Batch:

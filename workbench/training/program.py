@@ -93,7 +93,8 @@ class Program:
         self._task_numbers = task_numbers(configs, self.device)
         self._keys = torch.tensor([stream_key(config.train.seed, "train") for config in configs], device=self.device)
         self._differentiate = self._differentiator(n_threads, compiler)
-        self._draw, self._norm, self._apply = (compiler(f) for f in (self._drawn, self._norms, self._applied))
+        self._draw = self._drawn if configs[0].task.drawn_in_order else compiler(self._drawn)
+        self._norm, self._apply = compiler(self._norms), compiler(self._applied)
         self.reference: Callable[[], Tensor] = self._references
 
     @property

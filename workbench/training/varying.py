@@ -111,6 +111,23 @@ def varied(config: RunConfig, variations: Sequence[Variation]) -> list[RunConfig
     ]
 
 
+def changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The config with other values in some of its fields, resolved.
+
+    Args:
+        config: Any config.
+        changes: By field, such as ``{"train.lr": 0.01}``.
+
+    Raises:
+        InputError: If a field is unknown or a value does not fit it.
+    """
+    data = config.to_data()
+    fields = {(part, name): value for (part, _, name), value in ((k.partition("."), v) for k, v in changes.items())}
+    for part, name in fields:
+        _check_field(data, part, name)
+    return _with_values(data, fields)
+
+
 def _check_field(data: Mapping[str, Any], part: str, name: str) -> None:
     parts = {key: value for key, value in data.items() if isinstance(value, Mapping)}
     if part not in parts:

@@ -1,0 +1,88 @@
+"""Edelman et al. 2024: statistical induction heads come after a plateau at the unigram predictor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from circuits.watching import parts, prompt_losses
+from workbench.arms import Arm
+from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
+from workbench.claims.seeds import Look, measurement, short
+from workbench.opened import Run
+from workbench.runs import result_key
+from workbench.tasks import TokenTask
+
+_CITATION = "Edelman et al. 2024, arXiv:2402.11004, section 4 and figure 2"
+_ANALYSIS, _CODE = "losses_over_training", 1
+_N_PROMPTS, _AT_ONCE = 1024, 256
+_CHAINS = Arm(
+    "chains", "markov_chains", {"small": "small", "paper": "paper"}, {"train.checkpoint_every": 25}, n_seeds=5
+)
+_PLATEAU = (0.57, 0.59)
+_STAYS = 0.1
+"""Least share of all updates that a plateau lasts."""
+
+
+def losses(run: Run, tell: Tell) -> Mapping[str, Any]:
+    """Loss of the model at every checkpoint, and of the references, on the same prompts; kept in the run."""
+    task, steps = run.task(), run.folder.checkpoint_steps()
+    assert isinstance(task, TokenTask), "the arms are of such tasks"
+    weights = [run.folder.weights_sha256(step) for step in steps]
+    key = result_key({"analysis": _ANALYSIS, "code": _CODE, "n": _N_PROMPTS, "weights": weights})
+    kept = run.folder.result(_ANALYSIS, key)
+    if kept is not None:
+        return kept
+    tell(f"{len(steps)} checkpoints")
+    batch = next(iter(task.domains(0, _N_PROMPTS).values()))
+    rows = []
+    for step in steps:
+        model = run.model(step)
+        device = model.unembed.weight.device
+        each = [prompt_losses(model, part.to(device), []).cpu() for part in parts(batch, _AT_ONCE)]
+        rows.append({"step": step, "loss": torch.cat(each).mean().item()})
+    said = {
+        name: -each.gather(-1, batch.targets[..., None])[..., 0].mean().item()
+        for name, each in task.references(batch).items()
+    }
+    record = {"run": run.folder.name, "n_steps": run.config.train.n_steps, "references": said, "rows": rows}
+    run.folder.save_result(_ANALYSIS, key, record)
+    return record
+
+
+def plateau(looks: Looks) -> Measurement:
+    """Whether the loss rests at the unigram predictor's before it falls to the bigram predictor's."""
+    seen = looks.get(_CHAINS.name, Seen())
+
+    def rests(look: Look) -> tuple[float, bool]:
+        inside = [row["step"] for row in look["rows"] if _PLATEAU[0] <= row["loss"] <= _PLATEAU[1]]
+        share = (max(inside) - min(inside)) / look["n_steps"] if inside else 0.0
+        return share, share >= _STAYS
+
+    def ends(look: Look) -> tuple[float, bool]:
+        last = look["rows"][-1]["loss"]
+        return last, abs(last - look["references"]["order_1"]) < 0.01
+
+    told = [f"{name} {short(value)}" for look in seen.looks[:1] for name, value in look["references"].items()]
+    return measurement(
+        "seeds",
+        {
+            f"share of training at a loss of {_PLATEAU[0]} to {_PLATEAU[1]}, at least {_STAYS}": rests,
+            "loss at the end within .01 of the bigram predictor": ends,
+        },
+        seen.looks,
+        n_seeds=seen.n_seeds,
+        more=(f"references: {', '.join(told)}",) if told else (),
+    )
+
+
+PLATEAU = Claim(
+    name="edelman2024/c3-plateau",
+    paper="edelman2024",
+    citation=_CITATION,
+    statement="With two states the loss rests at .57 to .59, the unigram predictor's, then falls to the bigram's, .51",
+    published="training loss .718 to .53; unigram .580, bigram .512 (computed)",
+    recipes={},
+    check=plateau,
+    study=Study((_CHAINS,), losses),
+)
