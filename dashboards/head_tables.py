@@ -1,6 +1,6 @@
 """Tables of heads in the words that app and report share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.head_scores import COMPOSED, LABELS, Head, HeadScore, head_name, scores_of
@@ -11,6 +11,11 @@ HEAD_NOTE = (
     "Standard errors are over prompts. Chance: uniform attention for scores of attention, shuffled tokens for copying, "
     "1 for ratios, 0 for losses. Loss changes in nats per token with all later patterns live. Labels are rules over "
     "these scores; active-dormant needs two domains that differ both in sink mass and in loss change."
+)
+SINK_NOTE = (
+    "Share of heads whose mean attention on the first token over the first T queries is above epsilon, prompt by "
+    "prompt (Gu et al. 2024); it falls with T and with epsilon. Repeated tokens tell little of "
+    "text: a head that looks for copies has somewhere to go."
 )
 PARTNER_NOTE = (
     "The earlier head with the highest z, in standard deviations over random rotations of what it writes. Positions "
@@ -115,3 +120,106 @@ def sink_table(record: Mapping[str, Any]) -> Table:
         for each in record["sink_tokens"]
     ]
     return Table(tuple(("", title) for title in titles), tuple(rows))
+
+
+def sink_rate_table(record: Mapping[str, Any]) -> Table:
+    """Gu et al.'s sink rate on every kind of text.
+
+    Args:
+        record: A head record.
+    """
+    titles = ("Text", "T", "Epsilon", "Sink rate", "± s.e.", "Mean alpha", "Alpha of uniform attention")
+    rows = [
+        (
+            name,
+            str(told["T"]),
+            number(told["epsilon"], 2),
+            number(told["rate"]),
+            number(told["standard_error"]),
+            number(_mean([alpha for layer in told["alpha"] for alpha in layer])),
+            number(told["uniform_alpha"]),
+        )
+        for name, told in record["extreme"]["sink"].items()
+    ]
+    return Table(tuple(("", title) for title in titles), tuple(rows))
+
+
+def _mean(values: Sequence[Number]) -> Number:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def induction_table(record: Mapping[str, Any]) -> Table:
+    """The heads that were zeroed on repeated tokens, their control, and all of either at once.
+
+    Args:
+        record: A head record of a language model.
+    """
+    told, heads = record["repeated"], {head_name(head): head for head in record["heads"]}
+    titles = ("Head", "Chosen as", "Induction (chance)", "Copying (chance)", "Loss change, zeroed ± s.e.")
+    rows = [
+        (
+            head_name(each),
+            _KINDS[each["control"]],
+            *(_beside(heads[head_name(each)][kind], heads[head_name(each)]["chance"][kind]) for kind in _SCORES),
+            _with_error(each["zeroed"]),
+        )
+        for each in told["heads"]
+    ]
+    together = ((False, "together"), (True, "control_together"))
+    rows += [("all of them", _KINDS[control], "", "", _with_error(told[name])) for control, name in together]
+    return Table(tuple(("", title) for title in titles), tuple(rows))
+
+
+_KINDS = {False: "highest induction score", True: "control"}
+_SCORES = ("induction", "copying")
+
+
+def tell_repeated(record: Mapping[str, Any]) -> str:
+    """What was measured on repeated tokens, in a few sentences.
+
+    Args:
+        record: A head record of a language model.
+    """
+    told = record["repeated"]
+    return (
+        f"{told['n_prompts']} prompts of {told['n_positions']} positions. Loss {_with_error(told['loss_new'])} nats "
+        f"where tokens are new, {_with_error(told['loss_repeated'])} where their pair has come before; changes are of "
+        "the latter. "
+        "Controls are heads of the same layers that score below the layer's median."
+    )
+
+
+def _with_error(mean: Mapping[str, Any]) -> str:
+    return f"{number(mean['mean'])} ± {number(mean['standard_error'])}"
+
+
+def tell_settings(record: Mapping[str, Any]) -> str:
+    """A record of a language model in a line: texts, windows, BOS.
+
+    Args:
+        record: A head record of a language model.
+    """
+    config = record["config"]
+    begins = "no BOS" if record["bos"]["token"] is None else "BOS"
+    return f"{', '.join(record['domains'])} · {config['n_prompts']} × {config['n_tokens']} tokens · {begins}"
+
+
+def tell_measured(record: Mapping[str, Any]) -> str:
+    """On what a record was measured, in a few sentences.
+
+    Args:
+        record: A head record.
+    """
+    domains = [
+        f"{name} ({told['n_prompts']} prompts of {told['n_positions']} tokens, loss {_with_error(told['loss'])} nats)"
+        for name, told in record["domains"].items()
+    ]
+    told = [f"Measured on {'; '.join(domains)}.", f"BOS: {record['bos']['policy']}."]
+    if "n_weights" in record:
+        told.insert(0, f"{record['model']}, {record['n_weights'] / 1e6:.1f} million weights.")
+        n = sum(head["loss_change_zeroed"] is not None for head in record["heads"])
+        told.append(f"{n} of {len(record['heads'])} heads were silenced, those that differ most between texts.")
+    if record.get("weights_left_out"):
+        told.append(f"Copying and composition were left out: {record['weights_left_out']}.")
+    return " ".join(told)

@@ -25,6 +25,8 @@ class PageState:
         head: An attention head as ``L1H0``: its layer and its place, both counted from 0.
         score: Name of a score of heads.
         prompt: Number of a prompt, from 1.
+        model: Name of a language model; where it is chosen, the page of heads is about it and not about the run.
+        record: Key of a head record of that model.
         study: Key of a probe study.
         method: How was probed.
         component: What was read.
@@ -43,6 +45,8 @@ class PageState:
     head: str | None = None
     score: str | None = None
     prompt: int | None = None
+    model: str | None = None
+    record: str | None = None
     study: str | None = None
     method: str | None = None
     component: str | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from circuits.heads import HeadsConfig
+from circuits.kept_models import kept_patterns, model_names, record_paths
 from circuits.of_runs import ANALYSIS as HEADS
 from circuits.of_runs import SCHEMA as HEADS_SCHEMA
 from circuits.of_runs import prompt_patterns, settings_of
@@ -95,6 +96,19 @@ class Agreements:
     faults: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ModelRecords:
+    """Kept head records of a language model.
+
+    Attributes:
+        records: By key, the newest last.
+        faults: Sentences on records that cannot be read.
+    """
+
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
 class RunStore:
     """A runs folder as the app and the report see it. Runs are only read; what has not changed is not read again.
 
@@ -109,6 +123,7 @@ class RunStore:
         self._version = 0
         self._rows: dict[str, tuple[Stamps, RunRow]] = {}
         self._patterns: dict[tuple[str, str, HeadsConfig, int], list[PromptPatterns]] = {}
+        self._model_patterns: dict[tuple[str, str], list[PromptPatterns]] = {}
 
     # The table
 
@@ -285,6 +300,40 @@ class RunStore:
                 for old in list(self._patterns)[:-_KEPT_PATTERNS]:
                     del self._patterns[old]
             return self._patterns[key]
+
+    def model_names(self) -> list[str]:
+        """Names of the language models of which head records are kept, sorted."""
+        return model_names(self.root)
+
+    def model_heads(self, name: str) -> ModelRecords:
+        """Kept head records of a language model, and what is wrong with those that cannot be read.
+
+        Raises:
+            InputError: If it cannot be a model's name.
+        """
+        records: dict[str, Mapping[str, Any]] = {}
+        faults = []
+        for key, path in record_paths(self.root, name).items():
+            try:
+                record = self._read(path, read_json)
+                check_schema(record.get("schema"), HEADS_SCHEMA)
+                records[key] = record
+            except InputError as error:
+                faults.append(str(error))
+        return ModelRecords(records, tuple(faults))
+
+    def model_patterns(self, name: str, key: str) -> list[PromptPatterns]:
+        """What heads of a language model attend to on the prompts kept beside a record.
+
+        Raises:
+            InputError: If there are none, or they are damaged.
+        """
+        with self._lock:
+            if (name, key) not in self._model_patterns:
+                self._model_patterns[name, key] = kept_patterns(self.root, name, key)
+                for old in list(self._model_patterns)[:-_KEPT_PATTERNS]:
+                    del self._model_patterns[old]
+            return self._model_patterns[name, key]
 
     def probes(self, name: str) -> tuple[tuple[Study, ...], tuple[str, ...]]:
         """Kept probe studies, the last added to at the end, and what is wrong with records that cannot be read.

@@ -27,7 +27,7 @@ def contrast_figure(record: Mapping[str, Any], head: Head, scheme: Scheme = "lig
         head: The head whose prompts are shown, outlined on the left.
         scheme: Colour scheme.
     """
-    if not head["loss_changes"]:
+    if not head["loss_changes"] or not any(_was_silenced(each) for each in record["heads"]):
         return empty_figure("Heads were measured without interventions: there is no loss change to show.", scheme)
     titles = ("Heads, ± 1 standard error over prompts", f"Prompts of {head_name(head)}, one point each")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.09)
@@ -35,6 +35,9 @@ def contrast_figure(record: Mapping[str, Any], head: Head, scheme: Scheme = "lig
         mark = domain_mark(place, scheme)
         figure.add_trace(_heads(record["heads"], head, domain, mark), row=1, col=1)
         figure.add_trace(_prompts(head, domain, mark), row=1, col=2)
+    if not _was_silenced(head):
+        told = f"{head_name(head)} was not silenced:<br>its prompts have no loss change."
+        figure.add_annotation(text=told, xref="x2 domain", yref="y2 domain", x=0.5, y=0.5, showarrow=False)
     figure.add_hline(y=0, line={"dash": "dot", "color": text_color(scheme), "width": 1})
     levels = ", ".join(f"{number(v, 2)} {plain(name)}" for name, v in head["chance"]["sink_mass_by_domain"].items())
     figure.update_xaxes(title={"text": "Sink mass: attention on the first token"}, range=[-0.03, 1.03])
@@ -50,6 +53,10 @@ def contrast_figure(record: Mapping[str, Any], head: Head, scheme: Scheme = "lig
         margin={"t": 104},
     )
     return figure
+
+
+def _was_silenced(head: Head) -> bool:
+    return any(each["mean"] is not None for each in head["loss_changes"]["zeroed"].values())
 
 
 def _heads(heads: Sequence[Head], chosen: Head, domain: str, mark: Mapping[str, Any]) -> go.Scatter:

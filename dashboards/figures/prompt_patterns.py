@@ -41,48 +41,11 @@ def patterns_figure(
         return empty_figure("There is no prompt to look at.", scheme)
     lengths = [len(each.tokens) for each in prompts]
     starts = [sum(lengths[:i]) + i * _GAP for i in range(len(lengths))]
-    height, width = max(lengths), starts[-1] + lengths[-1]
-    cells = np.full((height, width), np.nan, dtype=np.float32)
-    told = [[""] * width for _ in range(height)]
-    for each, start in zip(prompts, starts, strict=True):
-        n, tokens = len(each.tokens), each.tokens.tolist()
-        seen = np.tril(np.ones((n, n), dtype=bool))
-        cells[:n, start : start + n] = np.where(seen, each.pattern[layer, head].numpy(), np.nan)
-        for query in range(n):
-            for key in range(query + 1):
-                told[query][start + key] = f"query {query} (token {tokens[query]})<br>key {key} (token {tokens[key]})"
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            hovertext=told,
-            hoverongaps=False,
-            hovertemplate="%{hovertext}<br>attention %{z:.3f}<extra></extra>",
-            coloraxis="coloraxis",
-        )
-    )
-    for each, start in zip(prompts, starts, strict=True):
-        n = len(each.tokens)
-        figure.add_annotation(
-            text=plain(each.name).replace(", ", "<br>"),
-            x=start + n / 2,
-            y=1.0,
-            yref="paper",
-            yanchor="bottom",
-            yshift=4,
-            showarrow=False,
-        )
+    figure = go.Figure(_mosaic(prompts, starts, layer, head))
+    _name_prompts(figure, prompts, starts)
     _mark_sinks(figure, prompts, starts, sinks, scheme)
     _mark_domains(figure, prompts, starts, domains, scheme)
-    ticks = [(start + at, str(at)) for start, n in zip(starts, lengths, strict=True) for at in range(0, n, _stride(n))]
-    figure.update_xaxes(
-        title={"text": "Key position"},
-        tickvals=[at for at, _ in ticks],
-        ticktext=[text for _, text in ticks],
-        range=[-2.5, width - 0.5],
-        showgrid=False,
-        zeroline=False,
-    )
-    figure.update_yaxes(title={"text": "Query position"}, range=[height - 0.5, -2.5], showgrid=False, zeroline=False)
+    _set_axes(figure, starts, lengths)
     figure.update_layout(
         template=template(scheme),
         title={
@@ -93,6 +56,63 @@ def patterns_figure(
         margin={"t": 118},
     )
     return figure
+
+
+def _mosaic(prompts: "Sequence[PromptPatterns]", starts: Sequence[int], layer: int, head: int) -> go.Heatmap:
+    """All prompts in one heat map; keys after the query and the room between prompts are blank."""
+    height, width = max(len(each.tokens) for each in prompts), starts[-1] + len(prompts[-1].tokens)
+    cells = np.full((height, width), np.nan, dtype=np.float32)
+    told = [[""] * width for _ in range(height)]
+    for each, start in zip(prompts, starts, strict=True):
+        n, named = len(each.tokens), _token_names(each)
+        seen = np.tril(np.ones((n, n), dtype=bool))
+        cells[:n, start : start + n] = np.where(seen, each.pattern[layer, head].numpy(), np.nan)
+        for query in range(n):
+            for key in range(query + 1):
+                told[query][start + key] = f"query {query} {named[query]}<br>key {key} {named[key]}"
+    return go.Heatmap(
+        z=cells,
+        hovertext=told,
+        hoverongaps=False,
+        hovertemplate="%{hovertext}<br>attention %{z:.3f}<extra></extra>",
+        coloraxis="coloraxis",
+    )
+
+
+def _token_names(prompt: "PromptPatterns") -> list[str]:
+    """Tokens by their texts where these are known, else by their ids."""
+    if prompt.texts is None:
+        return [f"(token {token})" for token in prompt.tokens.tolist()]
+    return [plain(repr(text)) for text in prompt.texts]
+
+
+def _name_prompts(figure: go.Figure, prompts: "Sequence[PromptPatterns]", starts: Sequence[int]) -> None:
+    for each, start in zip(prompts, starts, strict=True):
+        figure.add_annotation(
+            text=plain(each.name).replace(", ", "<br>"),
+            x=start + len(each.tokens) / 2,
+            y=1.0,
+            yref="paper",
+            yanchor="bottom",
+            yshift=4,
+            showarrow=False,
+        )
+
+
+def _set_axes(figure: go.Figure, starts: Sequence[int], lengths: Sequence[int]) -> None:
+    """Positions of every prompt from 0, with room for the marks above and to the left."""
+    ticks = [(start + at, str(at)) for start, n in zip(starts, lengths, strict=True) for at in range(0, n, _stride(n))]
+    figure.update_xaxes(
+        title={"text": "Key position"},
+        tickvals=[at for at, _ in ticks],
+        ticktext=[text for _, text in ticks],
+        range=[-2.5, starts[-1] + lengths[-1] - 0.5],
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_yaxes(
+        title={"text": "Query position"}, range=[max(lengths) - 0.5, -2.5], showgrid=False, zeroline=False
+    )
 
 
 def _stride(n: int) -> int:
@@ -107,7 +127,7 @@ def _mark_sinks(
     scheme: Scheme,
 ) -> None:
     places = [
-        (start + at, at, int(each.tokens[at]))
+        (start + at, at, _token_names(each)[at])
         for each, start in zip(prompts, starts, strict=True)
         for at in sorted(sinks)
         if at < len(each.tokens)
@@ -118,7 +138,7 @@ def _mark_sinks(
         mode="markers",
         name="sink token",
         marker={"symbol": "triangle-down", "size": 9, "color": "#d1242f" if scheme == "light" else "#ff7b72"},
-        hovertext=[f"sink token {token} at position {at}" for _, at, token in places],
+        hovertext=[f"sink at position {at}: {token}" for _, at, token in places],
         hovertemplate="%{hovertext}<extra></extra>",
     )
 

@@ -1,10 +1,9 @@
 """The page of heads: what each attends to, weighs and is worth, beside chance, and the patterns themselves."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
@@ -14,42 +13,64 @@ from dashboards.figures.extreme_tokens import extreme_figure
 from dashboards.figures.head_contrast import contrast_figure
 from dashboards.figures.heads import heads_figure, heads_over_training
 from dashboards.figures.prompt_patterns import patterns_figure
-from dashboards.head_scores import head_name, head_of, scores_of, sink_positions
-from dashboards.head_tables import HEAD_NOTE, PARTNER_NOTE, head_table, partner_table, sink_table, tell_labels
+from dashboards.head_scores import head_name, head_of, sink_positions
+from dashboards.head_tables import (
+    HEAD_NOTE,
+    PARTNER_NOTE,
+    SINK_NOTE,
+    head_table,
+    induction_table,
+    partner_table,
+    sink_rate_table,
+    sink_table,
+    tell_labels,
+    tell_measured,
+    tell_repeated,
+)
 from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.heads_choice import (
+    CONTROLS,
+    chosen,
+    clicked_head,
+    clicked_prompt,
+    complete,
+    is_on_tokens,
+    options_of,
+    record_of,
+    records_of,
+    value_of,
+)
+from dashboards.views.one_run import LOOKED_AT, selects, slider, slider_marks
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.picking import tell_job
 from dashboards.views.record import View
 from workbench.errors import InputError
 
+if TYPE_CHECKING:
+    from circuits.prompt_patterns import PromptPatterns
+
 PATH = "/heads"
-CONTROLS = ("run", "checkpoint", "score", "head", "prompt")
-_LOOKED_AT = 200
 _N_NAMED = 5
 _ABOUT = (
-    "Every head of a run on tokens, scored on the task's own text and on repeated random tokens. A score means little "
-    "without its chance level, and attention little without the loss that silencing the head costs: both stand beside "
-    "it. Heads and layers are counted from 0. Click a head in the map, or a prompt in the scatter, to look closer."
+    "Every head of a run on tokens or of a language model, scored on text and on repeated random tokens. A score means "
+    "little without its chance level, and attention little without the loss that silencing the head costs: both stand "
+    "beside it. Heads and layers are counted from 0. Click a head in the map, or a prompt in the scatter, to look "
+    "closer."
 )
 
 
 def layout() -> Any:
     """The page without data."""
-    picks: dict[str, Any] = {"allowDeselect": False, "searchable": True, "limit": 200, "clearSearchOnFocus": True}
-    names = {
-        "run": ("Run", 260),
-        "checkpoint": ("Checkpoint", 215),
+    controls = {
+        "run": ("Run or language model", 300),
+        "checkpoint": ("Checkpoint or record", 300),
         "score": ("Score", 460),
         "head": ("Head", 220),
         "prompt": ("First prompt", 110),
     }
-    fields = [
-        html.Div([dmc.Text(title, size="sm", fw=500, mb=2), dmc.Select(id=f"heads-{name}", w=width, **picks)])
-        for name, (title, width) in names.items()
-    ]
     missing = dmc.Alert(
         [html.Div(id="heads-message"), dmc.Button("Compute now", id="heads-compute", mt="sm", size="sm")],
         color="blue",
@@ -65,7 +86,10 @@ def layout() -> Any:
             dmc.GridCol(
                 card(graph("heads-extreme", "mesascope-extreme-tokens", 480), html.Div(id="heads-sinks")), span=12
             ),
-            dmc.GridCol(card(graph("heads-training", "mesascope-heads-over-training", 460)), span=12),
+            dmc.GridCol(card(html.Div(id="heads-induction")), id="heads-induction-place", span=12),
+            dmc.GridCol(
+                card(graph("heads-training", "mesascope-heads-over-training", 460)), id="heads-training-place", span=12
+            ),
         ],
         gutter="md",
     )
@@ -73,10 +97,15 @@ def layout() -> Any:
         [
             dcc.Interval(id="heads-tick", interval=1000, disabled=True),
             dcc.Store(id="heads-shown"),
-            dmc.Group(fields, gap="md", align="flex-end", mb="md"),
+            selects("heads", controls, limit=200),
+            slider("heads"),
             html.Div(missing, id="heads-missing", style={"display": "none"}),
             html.Div(
-                [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), body],
+                [
+                    dmc.Text(_ABOUT, size="sm", c="dimmed", mb="xs", maw=1000),
+                    html.Div(id="heads-about", className="about-record"),
+                    body,
+                ],
                 id="heads-body",
                 style={"display": "none"},
             ),
@@ -113,9 +142,22 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     shown, scheme = Input("heads-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"heads-{name}", "figure"), shown, scheme)(partial(show, store, draw))
-    app.callback(Output("heads-training", "style"), shown)(partial(show_height, store))
-    app.callback(Output("heads-card", "children"), shown)(partial(show_card, store))
-    app.callback(Output("heads-sinks", "children"), shown)(partial(show_sinks, store))
+    app.callback(Output("heads-training", "style"), Output("heads-training-place", "style"), shown)(
+        partial(show_height, store)
+    )
+    for name, tell in TABLES.items():
+        app.callback(Output(f"heads-{name}", "children"), shown)(partial(show_table, store, tell))
+    app.callback(Output("heads-induction-place", "style"), shown)(partial(show_induction_place, store))
+    app.callback(
+        Output("heads-slider", "value"),
+        Output("heads-slider", "max"),
+        Output("heads-slider", "marks"),
+        Output("heads-slider-step", "children"),
+        Output("heads-slider-place", "style"),
+        Input("url", "search"),
+        Input("heads-slider", "value"),
+        shown,
+    )(partial(slide, store))
 
 
 # Choosing
@@ -135,116 +177,33 @@ def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]
     if after != before:
         set_props("url", {"search": after.search})
     options = options_of(store, after)
-    shown = [offered(getattr(after, name), options[name]) for name in CONTROLS]
+    shown = [offered(value_of(after, name), options[name]) for name in CONTROLS]
     return *shown, *[options[name] for name in CONTROLS]
 
 
-def clicked_head(click: Any) -> str | None:
-    """The head whose cell was clicked."""
-    try:
-        point = click["points"][0]
-        return f"L{int(point['y'])}H{int(point['x'])}"
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
+def slide(store: RunStore, search: str | None, value: int | None, _shown: Any) -> tuple[Any, ...]:
+    """The slider over the measured checkpoints of a run, which follows the address and is followed by it."""
+    state = complete(store, PageState.of(search))
+    steps = _measured(store, state)
+    if ctx.triggered_id == "heads-slider" and value is not None and 0 <= value < len(steps):
+        after = replace(state, checkpoint=steps[value])
+        if after != state:
+            set_props("url", {"search": after.search})
+            state = after
+    return slider_of(store, state)
 
 
-def clicked_prompt(click: Any) -> int | None:
-    """The number of the prompt whose point was clicked, from 1; None for the point of a head."""
-    try:
-        found = re.match(r"<b>Prompt (\d+)</b>", click["points"][0]["hovertext"])
-    except (KeyError, IndexError, TypeError):
-        return None
-    return int(found[1]) if found else None
+def _measured(store: RunStore, state: PageState) -> list[int]:
+    return [] if state.model is not None else sorted(records_of(store, state.run))
 
 
-def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:
-    """The state after a control was used."""
-    value = given.get(used)
-    if value is None or used not in CONTROLS:
-        return before
-    after = before.with_values({used: value})
-    if used == "run" and after.run != before.run:
-        after = replace(after, checkpoint=None, head=None, score=None, prompt=None)
-    return complete(store, after)
-
-
-def complete(store: RunStore, state: PageState) -> PageState:
-    """The state with a default for what is not chosen or not there.
-
-    The default run is the newest with a head record, its last one; the head whose silencing costs most; its induction
-    score; the first prompt.
-    """
-    run = state.run or _first_run(store)
-    state = replace(state, run=run)
-    if run is not None and state.checkpoint is None:
-        steps = _checkpoints(store, run)
-        kept = [step for step in _records(store, run) if step in steps]
-        state = replace(state, checkpoint=(kept or steps or [None])[-1])
-    record = record_of(store, state)
-    if record is None:
-        return state
-    names = list(scores_of(record))
-    score = state.score if state.score in names else ("induction" if "induction" in names else names[0])
-    prompt = min(max(state.prompt or 1, 1), record["config"]["n_prompts"])
-    return replace(state, score=score, head=head_name(head_of(record, state.head)), prompt=prompt)
-
-
-def _first_run(store: RunStore) -> str | None:
-    names = [row.name for row in store.rows(budget_s=0.0)][:_LOOKED_AT]
-    return next((name for name in names if store.has_heads(name)), None) or next(
-        (name for name in names if _is_on_tokens(store, name)), names[0] if names else None
-    )
-
-
-def _is_on_tokens(store: RunStore, name: str) -> bool:
-    try:
-        return store.is_on_tokens(name)
-    except InputError:
-        return False
-
-
-def _checkpoints(store: RunStore, run: str) -> list[int]:
-    try:
-        return store.checkpoints(run)
-    except InputError:
-        return []
-
-
-def _records(store: RunStore, run: str) -> Mapping[int, Mapping[str, Any]]:
-    try:
-        return store.heads(run).records
-    except InputError:
-        return {}
-
-
-def record_of(store: RunStore, state: PageState) -> Mapping[str, Any] | None:
-    """The head record of the chosen run and checkpoint, if there is one."""
-    if state.run is None or state.checkpoint is None:
-        return None
-    return _records(store, state.run).get(state.checkpoint)
-
-
-def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
-    """What every control offers."""
-    record = record_of(store, state)
-    steps = _checkpoints(store, state.run) if state.run else []
-    kept = _records(store, state.run) if state.run else {}
-    heads = record["heads"] if record else []
-    n_prompts = record["config"]["n_prompts"] if record else 0
-    return {
-        "run": [{"value": name, "label": name} for name in store.names()],
-        "checkpoint": [
-            {"value": str(step), "label": f"step {step}" + (" · computed" if step in kept else "")}
-            for step in steps[::-1]
-        ],
-        "score": [{"value": name, "label": each.label} for name, each in (scores_of(record) if record else {}).items()],
-        "head": [{"value": head_name(head), "label": _head_label(head)} for head in heads],
-        "prompt": [{"value": str(i), "label": str(i)} for i in range(1, n_prompts + 1)],
-    }
-
-
-def _head_label(head: Mapping[str, Any]) -> str:
-    return f"{head_name(head)} · {tell_labels(head)}" if head["labels"] else head_name(head)
+def slider_of(store: RunStore, state: PageState) -> tuple[Any, ...]:
+    """Place, last place, marks, step and style of the slider; hidden where fewer than two checkpoints are measured."""
+    steps = _measured(store, state)
+    if len(steps) < 2:
+        return 0, 1, [], "", {"display": "none"}
+    at = steps.index(state.checkpoint) if state.checkpoint in steps else len(steps) - 1
+    return at, len(steps) - 1, slider_marks(steps), f"step {steps[at]}", {}
 
 
 # What is missing
@@ -258,9 +217,10 @@ def settle(
     if record_of(store, state) is not None:
         shown = no_update if state.search == before else state.search
         return None, False, {}, {"display": "none"}, {"display": "block"}, True, shown
-    if clicks and ctx.triggered_id == "heads-compute" and state.run and state.checkpoint is not None:
-        jobs.start(store.folder(state.run), state.checkpoint)
-    job = jobs.find(state.run, state.checkpoint) if state.run and state.checkpoint is not None else None
+    can_compute = state.model is None and state.run is not None and state.checkpoint is not None
+    if clicks and ctx.triggered_id == "heads-compute" and can_compute:
+        jobs.start(store.folder(str(state.run)), state.checkpoint)
+    job = jobs.find(str(state.run), state.checkpoint) if can_compute else None
     running = job is not None and job.running
     sentence, can_compute = tell_missing(store, state)
     button = {} if can_compute else {"display": "none"}
@@ -270,6 +230,8 @@ def settle(
 
 def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
     """A sentence, and whether the page itself can mend what is missing."""
+    if state.model is not None:
+        return _tell_no_record(store, state.model), False
     if state.run is None:
         typed = command("mesascope train repeated_tokens --preset demo --out induction")
         return html.Span([f"There is no run in {store.root} yet. Type ", typed, "."]), False
@@ -290,10 +252,21 @@ def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
     return html.Div([sentence, typed, " or press the button.", *told]), True
 
 
+def _tell_no_record(store: RunStore, model: str) -> html.Div:
+    """That nothing is kept of a language model, and how to measure one."""
+    try:
+        faults = store.model_heads(model).faults
+    except InputError as error:
+        faults = (str(error),)
+    typed = command("mesascope heads --model smollm2-135m")
+    told = [html.Div(fault, className="failure") for fault in faults]
+    return html.Div([f"No head record of a language model {model} is kept here. Type ", typed, ".", *told])
+
+
 def _tell_vectors(store: RunStore, run: str) -> html.Div:
     """That a run on vectors has no such scores, and which runs have."""
-    names = [row.name for row in store.rows(budget_s=0.0)][:_LOOKED_AT]
-    on_tokens = [name for name in names if _is_on_tokens(store, name)][:_N_NAMED]
+    names = [row.name for row in store.rows(budget_s=0.0)][:LOOKED_AT]
+    on_tokens = [name for name in names if is_on_tokens(store, name)][:_N_NAMED]
     first = f"The prompts of {run} are vectors. Scores of heads are about tokens: what came before, what comes again. "
     if on_tokens:
         return html.Div([first, f"Runs on tokens here: {', '.join(on_tokens)}. Choose one above."])
@@ -309,13 +282,19 @@ def _draw_map(_: RunStore, state: PageState, record: Mapping[str, Any], scheme: 
 
 
 def _draw_patterns(store: RunStore, state: PageState, record: Mapping[str, Any], scheme: Any) -> go.Figure:
-    assert state.run is not None
-    assert state.checkpoint is not None
-    prompts = store.patterns(state.run, state.checkpoint, (state.prompt or 1) - 1)
+    prompts = _patterns(store, state)
     head = head_of(record, state.head)
     return patterns_figure(
         prompts, head["layer"], head["head"], sink_positions(record), list(record["domains"]), scheme
     )
+
+
+def _patterns(store: RunStore, state: PageState) -> "list[PromptPatterns]":
+    if state.model is not None:
+        return store.model_patterns(state.model, str(state.record))
+    assert state.run is not None
+    assert state.checkpoint is not None
+    return store.patterns(state.run, state.checkpoint, (state.prompt or 1) - 1)
 
 
 def _draw_contrast(_: RunStore, state: PageState, record: Mapping[str, Any], scheme: Any) -> go.Figure:
@@ -327,7 +306,8 @@ def _draw_extreme(_: RunStore, _state: PageState, record: Mapping[str, Any], sch
 
 
 def _draw_training(store: RunStore, state: PageState, _: Mapping[str, Any], scheme: Any) -> go.Figure:
-    return heads_over_training(_records(store, str(state.run)), str(state.score), state.head, scheme)
+    records = {} if state.model is not None else records_of(store, state.run)
+    return heads_over_training(records, str(state.score), state.head, scheme)
 
 
 FIGURES = {
@@ -350,18 +330,31 @@ def show(store: RunStore, draw: Any, search: str | None, scheme: str | None) -> 
     return draw(store, state, record, as_scheme(scheme)) if record else empty_figure(scheme=as_scheme(scheme))
 
 
-def show_height(store: RunStore, search: str | None) -> dict[str, str]:
-    """The height of the figure over training: a line where there is but one checkpoint to draw."""
+def show_height(store: RunStore, search: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Room for the figure over training: a line where there is but one checkpoint to draw, none for a model without."""
     state, _ = _shown(store, search)
-    several = state.run is not None and len(_records(store, state.run)) > 1
-    return {"height": "460px" if several else "70px"}
+    several = len(records_of(store, state.run)) > 1
+    place = {"display": "none"} if state.model is not None else {}
+    return {"height": "460px" if several else "70px"}, place
 
 
-def show_card(store: RunStore, search: str | None) -> Any:
-    """The chosen head in numbers."""
+def show_induction_place(store: RunStore, search: str | None) -> dict[str, str]:
+    """Room for what heads are worth on repeated tokens, where that was measured."""
+    _, record = _shown(store, search)
+    return {} if record and record.get("repeated") else {"display": "none"}
+
+
+def show_table(store: RunStore, tell: Any, search: str | None) -> Any:
+    """Something of the record in words and numbers; nothing without one."""
     state, record = _shown(store, search)
-    if record is None:
-        return None
+    return tell(state, record) if record else None
+
+
+def _tell_about(_: PageState, record: Mapping[str, Any]) -> Any:
+    return dmc.Text(tell_measured(record), size="sm", mb="md", maw=1000)
+
+
+def _tell_card(state: PageState, record: Mapping[str, Any]) -> Any:
     head = head_of(record, state.head)
     partners = partner_table(head)
     told = [
@@ -378,10 +371,25 @@ def show_card(store: RunStore, search: str | None) -> Any:
     return told
 
 
-def show_sinks(store: RunStore, search: str | None) -> Any:
-    """The positions that heads rest on, in numbers."""
-    _, record = _shown(store, search)
-    return text_table(sink_table(record), min_width=600) if record else None
+def _tell_sinks(_: PageState, record: Mapping[str, Any]) -> Any:
+    return [
+        text_table(sink_table(record), min_width=600),
+        dmc.Title("Sink rate", order=4, mt="md", mb="xs"),
+        text_table(sink_rate_table(record), min_width=600),
+        dmc.Text(SINK_NOTE, size="sm", c="dimmed", mt="xs"),
+    ]
 
+
+def _tell_induction(_: PageState, record: Mapping[str, Any]) -> Any:
+    if not record.get("repeated"):
+        return None
+    return [
+        dmc.Title("What induction heads are worth on repeated tokens", order=4, mb="xs"),
+        text_table(induction_table(record), min_width=600),
+        dmc.Text(tell_repeated(record), size="sm", c="dimmed", mt="xs"),
+    ]
+
+
+TABLES = {"about": _tell_about, "card": _tell_card, "sinks": _tell_sinks, "induction": _tell_induction}
 
 HEADS_VIEW = View(name="heads", label="Heads", path=PATH, layout=layout, register=register)

@@ -11,6 +11,7 @@ from dashboards.state import PageState
 from dashboards.store import RunStore
 from workbench.errors import InputError
 
+_MOST_NAMED = 7
 LOOKED_AT = 200
 """Runs looked at for one that has results, where the address names none."""
 
@@ -73,3 +74,33 @@ def checkpoint_options(steps: Sequence[int], kept: Collection[int]) -> list[dict
 def options(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     """Options of a select, from values and labels."""
     return [{"value": value, "label": text} for value, text in pairs]
+
+
+def slider(page: str) -> html.Div:
+    """A slider over the checkpoints that have results, with the step beside it; hidden until there are two.
+
+    Args:
+        page: Name of the page, the prefix of its ids.
+    """
+    told: dict[str, Any] = {"aria-label": "Measured checkpoint"}
+    moved = dmc.Slider(
+        id=f"{page}-slider", min=0, max=1, step=1, value=0, label=None, updatemode="mouseup", className="steps", **told
+    )
+    return html.Div(
+        [
+            dmc.Text("Measured checkpoints", size="sm", fw=500),
+            html.Div(moved, className="steps-track"),
+            dmc.Text(id=f"{page}-slider-step", size="sm"),
+        ],
+        id=f"{page}-slider-place",
+        className="steps-place",
+        style={"display": "none"},
+    )
+
+
+def slider_marks(steps: Sequence[int]) -> list[dict[str, Any]]:
+    """A mark for every step, as many of them named as have room: the first and the last among them."""
+    stride = max(1, -(-(len(steps) - 1) // (_MOST_NAMED - 1)))
+    last = len(steps) - 1
+    named = {at for at in range(0, len(steps), stride) if at == 0 or last - at >= stride} | {last}
+    return [{"value": at, **({"label": str(step)} if at in named else {})} for at, step in enumerate(steps)]

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shutil
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ import torch
 from playwright.sync_api import expect
 
 from circuits.heads import HeadsConfig
+from circuits.kept_models import Wanted, heads_of_model, record_paths
+from circuits.language import Text
+from circuits.of_language_models import LanguageConfig
 from circuits.of_runs import heads as measure
 from circuits.of_runs import prompt_patterns
 from dashboards.figures.extreme_tokens import extreme_figure
@@ -18,12 +23,22 @@ from dashboards.figures.head_contrast import contrast_figure
 from dashboards.figures.heads import heads_figure, heads_over_training
 from dashboards.figures.prompt_patterns import patterns_figure
 from dashboards.head_scores import head_name, head_of, scores_of, sink_positions
-from dashboards.head_tables import head_table, heads_table, partner_table
+from dashboards.head_tables import (
+    head_table,
+    heads_table,
+    induction_table,
+    partner_table,
+    sink_rate_table,
+    tell_measured,
+)
 from dashboards.heads_report import build_heads_report
 from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
-from dashboards.store import RunStore
-from dashboards.views import heads
+from dashboards.store import Agreements, RunStore
+from dashboards.views import heads, heads_choice
+from dashboards.views.heads_choice import options_of, value_of
+from dashboards.views.one_run import slider_marks
+from tests.circuits.language.conftest import write_llama
 from tests.dashboards.made import make_run
 from workbench.errors import InputError
 from workbench.opened import open_run
@@ -40,6 +55,28 @@ def on_tokens(tmp_path_factory) -> Any:
         measure(open_run(name, root), CONFIG)
     make_run(root, "vectors", steps=(0, 4))
     return root
+
+
+WORDS = {"sea": "the ship the sea ", "a rather long name of a text": "a whale is no fish "}
+
+
+@pytest.fixture(scope="module")
+def with_model(on_tokens, tmp_path_factory) -> RunStore:
+    """The same folder with a record of a language model, read without and with BOS."""
+    texts = {name: Text(name, name, lambda words=words: words * 60, "made here") for name, words in WORDS.items()}
+    config = LanguageConfig(
+        n_prompts=3, n_tokens=16, n_silenced=2, n_induction=1, heads=HeadsConfig(sink_length=8, n_block=4)
+    )
+    folder = write_llama(tmp_path_factory.mktemp("llama"))
+    for bos in ("none", "auto"):
+        heads_of_model(Wanted(str(folder), texts, bos, config=config), on_tokens)
+    return RunStore(on_tokens)
+
+
+@pytest.fixture
+def model_name(with_model) -> str:
+    """Its name there."""
+    return with_model.model_names()[0]
 
 
 @pytest.fixture
@@ -194,13 +231,13 @@ def test_the_page_chooses_heads_and_prompts_by_address_control_and_click(kept):
     assert state.head == head_name(max(_record(kept, state)["heads"], key=lambda h: h["loss_change_zeroed"]))
     assert heads.complete(kept, PageState.of(f"?run={INDUCTION}&head=L0H0&prompt=99")).head == "L0H0"
     assert heads.complete(kept, PageState.of(f"?run={INDUCTION}&head=L9H9&prompt=99")).prompt == 6
-    assert heads.clicked_head({"points": [{"x": 0, "y": 1}]}) == "L1H0"
-    assert heads.clicked_head(None) is None
-    assert heads.clicked_prompt({"points": [{"hovertext": "<b>Prompt 4</b>, all"}]}) == 4
-    assert heads.clicked_prompt({"points": [{"hovertext": "<b>L0H0</b>, all"}]}) is None
+    assert heads_choice.clicked_head({"points": [{"x": 0, "y": 1}]}) == "L1H0"
+    assert heads_choice.clicked_head(None) is None
+    assert heads_choice.clicked_prompt({"points": [{"hovertext": "<b>Prompt 4</b>, all"}]}) == 4
+    assert heads_choice.clicked_prompt({"points": [{"hovertext": "<b>L0H0</b>, all"}]}) is None
     after = heads.chosen(kept, state, "run", {"run": BACKCOPY})
     assert (after.run, after.head) == (BACKCOPY, "L0H0")
-    labels = [each["label"] for each in heads.options_of(kept, state)["head"]]
+    labels = [each["label"] for each in options_of(kept, state)["head"]]
     assert labels[0].startswith("L0H0 · previous token")
 
 
@@ -215,10 +252,92 @@ def test_callbacks_draw_the_record_or_nothing(kept):
     for name, draw in heads.FIGURES.items():
         assert bool(heads.show(kept, draw, search, "dark").data) is (name != "training")
         assert not heads.show(kept, draw, None, "dark").data
-    assert heads.show_card(kept, search)
-    assert heads.show_card(kept, None) is None
-    assert heads.show_sinks(kept, search) is not None
-    assert heads.show_height(kept, search) == {"height": "70px"}
+    for name, tell in heads.TABLES.items():
+        assert bool(heads.show_table(kept, tell, search)) is (name != "induction")
+        assert heads.show_table(kept, tell, None) is None
+    assert heads.show_height(kept, search) == ({"height": "70px"}, {})
+    assert heads.show_induction_place(kept, search) == {"display": "none"}
+    assert heads.slider_of(kept, heads.complete(kept, PageState.of(search)))[-1] == {"display": "none"}
+
+
+def test_a_language_model_stands_beside_the_runs(with_model, model_name, tmp_path):
+    state = heads.complete(with_model, PageState(run=INDUCTION))
+    options = options_of(with_model, state)
+    assert options["run"][-1] == {"value": f"model:{model_name}", "label": f"{model_name} (language model)"}
+    after = heads.chosen(with_model, state, "run", {"run": f"model:{model_name}"})
+    assert (after.model, after.run, after.prompt) == (model_name, INDUCTION, 1)
+    offered = options_of(with_model, after)
+    names = ", ".join(WORDS)
+    assert [each["label"] for each in offered["checkpoint"]] == [
+        f"{names} · 3 × 16 tokens · BOS",
+        f"{names} · 3 × 16 tokens · no BOS",
+    ]
+    assert value_of(after, "checkpoint") == offered["checkpoint"][0]["value"], "the newest"
+    without = heads.chosen(with_model, after, "checkpoint", {"checkpoint": offered["checkpoint"][1]["value"]})
+    record = heads.record_of(with_model, without)
+    assert record is not None
+    assert record["bos"]["token"] is None
+    assert PageState.of(without.search) == without
+    back = heads.chosen(with_model, without, "run", {"run": BACKCOPY})
+    assert (back.model, back.record, back.run) == (None, None, BACKCOPY)
+    assert heads.chosen(with_model, after, "run", {"run": f"model:{model_name}"}) == after
+    alone = tmp_path / "alone"
+    shutil.copytree(with_model.root / "_models", alone / "_models")
+    assert heads.complete(RunStore(alone), PageState()).model == model_name
+
+
+def test_a_language_model_is_drawn_from_its_record_alone(with_model, model_name):
+    state = heads.complete(with_model, PageState(model=model_name))
+    for name, draw in heads.FIGURES.items():
+        assert bool(heads.show(with_model, draw, state.search, "light").data) is (name != "training")
+    drawn = heads.show(with_model, heads.FIGURES["patterns"], state.search, "light")
+    assert "'<|begin|>'" in drawn.data[0].hovertext[1][0].replace("&lt;", "<").replace("&gt;", ">")
+    assert heads.show_height(with_model, state.search)[1] == {"display": "none"}
+    assert heads.show_induction_place(with_model, state.search) == {}
+    for tell in heads.TABLES.values():
+        assert heads.show_table(with_model, tell, state.search)
+    record = heads.record_of(with_model, state)
+    assert record is not None
+    assert "begins every row" in tell_measured(record)
+    assert "2 of 8 heads were silenced" in tell_measured(record)
+    assert [row[0] for row in sink_rate_table(record).rows] == [*WORDS, "random tokens", "repeated tokens"]
+    assert [row[1] for row in induction_table(record).rows][-2:] == ["highest induction score", "control"]
+    unsilenced = next(head for head in record["heads"] if head["loss_change_zeroed"] is None)
+    told = contrast_figure(record, unsilenced).layout.annotations
+    assert any("was not silenced" in each.text for each in told)
+
+
+def test_a_model_without_a_readable_record_is_told(with_model, tmp_path, model_name):
+    told, can = heads.tell_missing(with_model, PageState(model="nobody"))
+    assert "mesascope heads --model" in str(told)
+    assert not can
+    shutil.copytree(with_model.root / "_models", tmp_path / "_models")
+    torn = RunStore(tmp_path)
+    for key, path in record_paths(tmp_path, model_name).items():
+        path.write_text(path.read_text()[:-200])
+        (tmp_path / "_models" / model_name / "results" / "head_patterns" / f"{key}.json").unlink()
+        with pytest.raises(InputError, match="no attention patterns"):
+            torn.model_patterns(model_name, key)
+    assert len(torn.model_heads(model_name).faults) == 2
+    assert "must" in str(heads.tell_missing(torn, PageState(model=model_name))[0])
+    with pytest.raises(InputError, match="a run name must"):
+        torn.model_heads("../up")
+
+
+def test_the_slider_goes_over_measured_checkpoints(induction, kept, monkeypatch):
+    (step,) = kept.heads(INDUCTION).records
+    steps = [step, step + 10, step + 40]
+    records = Agreements({each: {**induction, "checkpoint": each} for each in steps})
+    monkeypatch.setattr(kept, "heads", lambda _: records)
+    monkeypatch.setattr(kept, "checkpoints", lambda _: steps)
+    at, last, marks, told, place = heads.slider_of(kept, PageState(run=INDUCTION, checkpoint=steps[1]))
+    assert (at, last, told, place) == (1, 2, f"step {steps[1]}", {})
+    assert [mark["label"] for mark in marks] == [str(each) for each in steps]
+    many = slider_marks(range(0, 400, 10))
+    assert [mark["value"] for mark in many] == list(range(40))
+    named = [mark["value"] for mark in many if "label" in mark]
+    assert (named[0], named[-1], len(named) <= 7) == (0, 39, True)
+    assert min(b - a for a, b in pairwise(named)) >= 6
 
 
 def test_what_is_missing_is_said_with_the_way_to_it(kept, tmp_path):
