@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from tests.helpers import tiny_config, tiny_run
+from tests.training.processes import commands
+from tests.training.test_distributed import trained_together
 from tests.training.test_loop import ask_to_stop, assert_same_run, at_step, without_seconds
 from workbench.errors import InputError
 from workbench.models.kinds import SWITCHES
 from workbench.training.config import RunConfig
+from workbench.training.distributed import World
 from workbench.training.engines import graph, start
 from workbench.training.gradients import Autograd
 from workbench.training.loop import train, train_together
@@ -113,6 +116,28 @@ def test_further_programs_take_no_workspace_of_their_own():
     before = torch.cuda.memory_allocated()
     kept += [graph.prepare(program) for program in programs[1:]]
     assert torch.cuda.memory_allocated() - before < 2**24, "a workspace of cuBLAS is 33 MB at least"
+
+
+def test_graphs_of_several_processes_are_freed_when_they_part(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(World, "sum", lambda self, tensor: tensor)
+    freed: list[Any] = []
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "reset", freed.append)
+    alone, world = (Program([on_cuda()], world=each) for each in (World(), World(0, 2, 2)))
+    for program in (alone, world):
+        graph.prepare(program)
+        program.world.leaving.close()
+    assert len(freed) == 2, "the update and the yardstick"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_processes_train_in_a_graph_as_one_does(tmp_path: Path):
+    alone, together = (tiny_run(tmp_path, name, on_cuda(engine="graph", log_every=1)) for name in ("alone", "together"))
+    with commands() as outside:
+        trained_together(outside, together)
+    assert train(alone) == "finished"
+    assert together.train_state()["engine"] == "graph"
+    for one, other in zip(alone.metrics(), together.metrics(), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
 def test_where_a_capture_is_impossible_the_eager_engine_says_why(monkeypatch: pytest.MonkeyPatch):

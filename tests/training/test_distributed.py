@@ -23,6 +23,7 @@ from tests.training.processes import Commands, commands, wait_until
 from tests.training.test_loop import assert_same_run
 from workbench.errors import InputError
 from workbench.runs import RunFolder, run_names
+from workbench.training import distributed
 from workbench.training.distributed import World, joined, local_device
 from workbench.training.loop import train
 
@@ -267,6 +268,23 @@ def test_each_process_has_the_device_of_its_number(monkeypatch: pytest.MonkeyPat
     assert local_device("cuda") == "cuda"
     environment(monkeypatch, {"LOCAL_RANK": "3"})
     assert [local_device(device) for device in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+
+
+def test_graphs_are_freed_before_processes_part(monkeypatch: pytest.MonkeyPatch):
+    """NCCL waits for ever, when it is let go of, for graphs that hold one of its sums."""
+    done: list[str] = []
+    environment(monkeypatch, {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"})
+    monkeypatch.setattr(distributed, "_join", lambda device: done.append(f"join on {device}"))
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: done.append("part"))
+    with joined("cpu") as world:
+        world.leaving.callback(done.append, "free")
+    assert done == ["join on cpu", "free", "part"]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with joined("cpu") as world:
+        world.leaving.callback(done.append, "free again")
+    assert done[3:] == ["free again"], "others part"
 
 
 def test_every_prompt_is_in_one_processs_share():

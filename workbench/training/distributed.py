@@ -8,8 +8,8 @@ CPU, beside what an accelerator is doing.
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
@@ -30,11 +30,14 @@ class World:
         rank: Number of this process, 0-based; 0 writes the run folder.
         size: How many there are.
         n_local: Those of them on this machine.
+        leaving: What is done before the processes part, if no error parts them. NCCL does not let go of them while a
+            CUDA graph holds one of their sums: whoever captures one has it freed here.
     """
 
     rank: int = 0
     size: int = 1
     n_local: int = 1
+    leaving: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
 
     def rows(self, batch: Tensor) -> Tensor:
         """This process's prompts of a batch ``[replica batch ...]``."""
@@ -113,10 +116,14 @@ def joined(device: str) -> Iterator[World]:
     if n_together() == 1:
         yield ALONE
     elif torch.distributed.is_initialized():
-        yield _world()
+        world = _world()
+        yield world
+        world.leaving.close()
     else:
         _join(device)
-        yield _world()
+        world = _world()
+        yield world
+        world.leaving.close()
         # Not after an error: it would wait for processes that are gone.
         torch.distributed.destroy_process_group()
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from workbench.training.config import RunConfig
+from workbench.training.distributed import World
 from workbench.training.engines.record import Engine
 from workbench.training.program import Program
 
@@ -47,19 +48,20 @@ def prepare(program: Program) -> Callable[[], None]:
     before = [tensor.clone() for tensor in program.changing()]
     try:
         with torch.cuda.device(program.device), any_number_of_shapes():
-            update = _captured(program.update)
+            update = _captured(program.update, program.world)
             if program.has_reference:  # hundreds of small kernels: it reads the prompts where the update writes them
-                program.reference = _captured(program.reference)
+                program.reference = _captured(program.reference, program.world)
     finally:
         for tensor, value in zip(program.changing(), before, strict=True):
             tensor.copy_(value)
     return update
 
 
-def _captured(function: Callable[[], T]) -> Callable[[], T]:
+def _captured(function: Callable[[], T], world: World) -> Callable[[], T]:
     """The function as a graph; what it returns is overwritten by every call.
 
-    The graph knows addresses alone: it keeps the function, and so the buffers behind them, alive.
+    The graph knows addresses alone: it keeps the function, and so the buffers behind them, alive. With several
+    processes it goes when they part: see ``World.leaving``.
     """
     side, main = _side_stream(torch.cuda.current_device()), torch.cuda.current_stream()
     side.wait_stream(main)
@@ -70,7 +72,8 @@ def _captured(function: Callable[[], T]) -> Callable[[], T]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(main), torch.cuda.graph(graph, stream=side):  # main again, even if a capture breaks
         returned = function()
-
+    if world.size > 1:
+        world.leaving.callback(graph.reset)
     return partial(_replay, graph, returned, function)
 
 
