@@ -10,6 +10,7 @@ from tests.helpers import tiny_config
 from workbench.training.building import build_model
 from workbench.training.gradients import Autograd, Bound, Sharded
 from workbench.training.program import Program, as_it_is
+from workbench.training.written.on_cpu import OnCpu
 
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -37,8 +38,10 @@ def test_bound_weights_and_shards_give_the_gradients_of_cut_ones(shape: dict[str
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
 
 
-def test_a_program_line_by_line_has_no_second_copy_of_its_weights():
-    program = Program([tiny_config()])
-    assert isinstance(program._differentiate, Bound)
+@pytest.mark.parametrize(("shape", "kind"), [({}, OnCpu), ({"norm": "rms_norm"}, Bound)])
+def test_a_program_line_by_line_has_no_second_copy_of_its_weights(shape: dict[str, Any], kind: type[OnCpu | Bound]):
+    base = tiny_config()
+    program = Program([replace(base, model=replace(base.model, **shape))])
+    assert isinstance(program._differentiate, kind)
     held = {part.untyped_storage().data_ptr() for part in program.weights}
     assert {weight.untyped_storage().data_ptr() for weight in program._differentiate.model.parameters()} == held

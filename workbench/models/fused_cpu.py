@@ -22,6 +22,7 @@ Mixed = Float[Tensor, "batch pos head d_head"]
 Heads = Float[Tensor, "heads pos d_head"]
 Pattern = Float[Tensor, "heads query key"]
 Visible = Bool[Tensor, "query key"]
+Hidden = Float[Tensor, "query key"]
 
 
 def can_mix(qkv: Packed) -> bool:
@@ -45,29 +46,34 @@ def attention(qkv: Packed, visible: Visible, scale: float) -> Mixed:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, visible: Tensor, scale: float) -> Tensor:
-        mixed, *kept = _attention(qkv, visible, scale)
+        out, *kept = mixed(qkv, hidden_scores(visible, qkv.dtype), scale)
         ctx.save_for_backward(qkv, visible, *kept)
         ctx.scale = scale
-        return mixed
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         qkv, visible, q, k, v, pattern = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient may be differentiated itself, through what it is made from
-            _, q, k, v, pattern = _attention(qkv, visible, ctx.scale)
-        return _attention_backward(gradients[0], q, k, v, pattern, ctx.scale), None, None
+            _, q, k, v, pattern = mixed(qkv, hidden_scores(visible, qkv.dtype), ctx.scale)
+        return mixed_backward(gradients[0], q, k, v, pattern, ctx.scale), None, None
 
 
-def _attention(qkv: Packed, visible: Visible, scale: float) -> tuple[Mixed, Heads, Heads, Heads, Pattern]:
+def hidden_scores(visible: Visible, dtype: torch.dtype) -> Hidden:
+    """What is added to scores: -inf where a query must not attend."""
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, -math.inf)
+
+
+def mixed(qkv: Packed, hidden: Hidden, scale: float) -> tuple[Mixed, Heads, Heads, Heads, Pattern]:
     """The mixed values, and what the gradient needs: queries, keys, values and pattern."""
     q, k, v = rearrange(qkv, "batch pos three head d_head -> three (batch head) pos d_head", three=3)
-    hidden = torch.zeros(visible.shape, dtype=qkv.dtype).masked_fill(~visible, -math.inf)
     pattern = _softmax(torch.baddbmm(hidden, q, k.mT, alpha=scale))
-    mixed = rearrange(pattern @ v, "(batch head) pos d_head -> batch pos head d_head", batch=len(qkv))
-    return mixed, q, k, v, pattern
+    z = rearrange(pattern @ v, "(batch head) pos d_head -> batch pos head d_head", batch=len(qkv))
+    return z, q, k, v, pattern
 
 
-def _attention_backward(d_mixed: Mixed, q: Heads, k: Heads, v: Heads, pattern: Pattern, scale: float) -> Packed:
+def mixed_backward(d_mixed: Mixed, q: Heads, k: Heads, v: Heads, pattern: Pattern, scale: float) -> Packed:
+    """The gradient of what was mixed, from that of the mixed values and from what was kept."""
     d_z = rearrange(d_mixed, "batch pos head d_head -> (batch head) pos d_head")
     d_scores = torch.ops.aten._softmax_backward_data(d_z @ v.mT, pattern, -1, pattern.dtype) * scale
     d_qkv = torch.stack([d_scores @ k, d_scores.mT @ q, pattern.mT @ d_z])

@@ -50,6 +50,15 @@ class Autograd:
         return (self.model.losses(output, batch) * weights).sum()
 
 
+def bind(model: Transformer, layout: FlatLayout, leaves: Leaves) -> tuple[Leaves, dict[str, Tensor]]:
+    """Make a model's weights views of the flat ones; room for their gradients, and views of it by name."""
+    room = torch.zeros_like(leaves[0]), torch.zeros_like(leaves[1])
+    weights, gradients = (layout.split(maps[0], rest[0]) for maps, rest in (leaves, room))
+    for name, parameter in model.named_parameters():
+        parameter.data = weights[name]
+    return room, gradients
+
+
 class Bound:
     """The same for one model run line by line: its weights are views of the flat ones, and nothing is cut or gathered.
 
@@ -61,12 +70,9 @@ class Bound:
 
     def __init__(self, model: Transformer, layout: FlatLayout, leaves: Leaves) -> None:
         self.model = model
-        self._gradients = torch.zeros_like(leaves[0]), torch.zeros_like(leaves[1])
-        weights, gradients = (layout.split(maps[0], rest[0]) for maps, rest in (leaves, self._gradients))
+        self._gradients, into = bind(model, layout, leaves)
         self._parameters = dict(model.named_parameters())
-        for name, parameter in self._parameters.items():
-            parameter.data = weights[name]
-        self._into = [gradients[name] for name in self._parameters]
+        self._into = [into[name] for name in self._parameters]
 
     def __call__(self, leaves: Leaves, parts: Parts) -> Found:  # noqa: ARG002  # it has them
         """Losses ``[1]``, and gradients that are overwritten at the next call."""

@@ -25,7 +25,7 @@ from workbench.training.loss import batch_of, least_squares_loss, loss_weights, 
 from workbench.training.optimizers import OPTIMIZERS, Hidden, Settings, hidden_of
 from workbench.training.replicas import check_same_program, over, task_numbers, train_numbers
 from workbench.training.schedule import d_active, learning_rate, n_active
-from workbench.training.written import Written, kernels_for
+from workbench.training.written import Written, kernels_for, on_cpu
 
 _SETTINGS = tuple(field.name for field in fields(Settings) if field.name != "hidden")
 
@@ -108,8 +108,9 @@ class Program:
         if pieces is not None:
             return Written(build_model(config), self.layout, len(self.configs), compiler, pieces)
         n, model = len(self.configs), partial(build_model, config)
+        line_by_line = on_cpu.OnCpu if on_cpu.fits(config) else Bound
         workers = [
-            Bound(model(), self.layout, self._leaves())
+            line_by_line(model(), self.layout, self._leaves())
             if n == 1 and compiler is as_it_is
             else Autograd(model(), self.layout, n, compiler)
             for _ in range(min(n_threads, self._shared.n_batch // self.world.size))
