@@ -73,6 +73,7 @@ class AutoregressiveLaw:
         start: Law of x_1, in a word.
         moments: Of x_1: E x_j^4, E x_j^6 and the sum over r != j of E x_j^2 x_r^4.
         sign_symmetric: Whether every mixed moment of x_1 with an odd exponent vanishes.
+        start_square: E x_j^2 over the coordinates of x_1 that are not 0.
     """
 
     d_state: int
@@ -81,6 +82,12 @@ class AutoregressiveLaw:
     start: str
     moments: Moments | None
     sign_symmetric: bool
+    start_square: float | None = None
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether states are complex, written as real and imaginary parts side by side."""
+        return self.dynamics == "diagonal_unitary"
 
 
 Law = RegressionLaw | AutoregressiveLaw
@@ -92,4 +99,13 @@ class Described(Protocol):
 
     def law(self) -> Law:
         """The law of its prompts."""
+        ...
+
+
+@runtime_checkable
+class DescribedByLabel(Protocol):
+    """A task that says what law its prompts have with each of several labels alone."""
+
+    def laws(self) -> tuple[RegressionLaw, ...]:
+        """The laws, label by label."""
         ...

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from workbench.against_theory.study import setting_of
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.regression_law import AutoregressiveLaw
-from workbench.tasks import LinearRegression, RandomCovarianceRegression
+from workbench.tasks import LinearRegression, MultiTaskRegression, NonlinearRegression, RandomCovarianceRegression
 from workbench.theory import CLOSED_FORMS, Curve, OneStep, Scalar, Setting, Steps
 from workbench.theory.autoregressive import constant_start, sparse_start
+from workbench.training.config import preset_config
 
 LSA = TransformerConfig(
     n_layers=1,
@@ -35,6 +37,11 @@ def setting(model: TransformerConfig = LSA, task: LinearRegression = TASK, **cha
     return Setting(task.law(), model, task.name)
 
 
+def of_sequence(moments, *, sign_symmetric: bool) -> Setting:
+    law = AutoregressiveLaw(3, 6, "diagonal_unitary", "given", moments, sign_symmetric, 1.0)
+    return Setting(law, replace(LSA, layout="augmented_states", causal=True, query_in_keys=True))
+
+
 def applying(at: Setting) -> set[str]:
     return {name for name, form in CLOSED_FORMS.items() if not form.fault(at)}
 
@@ -54,8 +61,11 @@ def test_one_layer_of_linear_attention_has_its_closed_forms():
 
 def test_other_models_have_theirs():
     assert applying(setting(causal=True)) == CURVES | {"causal_one_step", "causal_curve"}
-    assert applying(setting(n_layers=3)) == CURVES | {"best_steps"}
+    assert applying(setting(n_layers=3)) == CURVES | {"best_steps", "best_gd_plus_plus"}
     assert applying(setting(attention="softmax", n_heads=2)) == CURVES | {"debiased_step"}
+    assert applying(setting(n_layers=3, products="labels_only", projections=False)) == CURVES | {"best_steps"}
+    assert applying(setting(n_layers=2, tied_layers=True, inputs="uniform")) == {"best_gd_plus_plus"}
+    assert applying(setting(attention="softmax")) == CURVES | {"one_softmax_head"}
     assert applying(setting(attention="relu")) == CURVES | {"relu_step"}
     assert applying(setting(TransformerConfig())) == CURVES
 
@@ -76,7 +86,12 @@ def test_other_models_have_theirs():
         ("debiased_step", {"attention": "softmax", "n_heads": 1}, "model.n_heads must be at least 2; got 1"),
         ("causal_one_step", {}, "model.causal must be True; got False"),
         ("bayes_limit_curve", {}, "noise variance must be above 0; got 0.0"),
-        ("autoregressive_step", {}, "task must be x_{t+1} = W x_t with diagonal unitary W; got 'no sequence'"),
+        ("autoregressive_step", {}, "task must be x_{t+1} = W x_t without noise, W unitary; got 'no sequence'"),
+        ("best_gd_plus_plus", {}, "model.n_layers must be at least 2; got 1"),
+        ("step_behind_copying", {}, "model.n_layers must be 2; got 1"),
+        ("one_softmax_head", {"attention": "softmax", "n_heads": 2}, "model.n_heads must be 1; got 2"),
+        ("debiased_steps_of_tasks", {"attention": "softmax", "n_heads": 2}, "labels must be several, each linear in x"),
+        ("nonlinear_step", {}, "target must be of a family that rotations and a change of sign leave alone"),
     ],
 )
 def test_a_closed_form_says_which_assumption_fails(name, changes, fault):
@@ -97,7 +112,12 @@ def test_every_closed_form_says_something_where_it_applies():
     places = [
         *(setting(noise_std=0.5), setting(), setting(covariance="skewed"), setting(causal=True)),
         *(setting(attention="softmax", n_heads=2), setting(attention="relu"), setting(n_layers=2)),
-        Setting(AutoregressiveLaw(3, 6, "diagonal_unitary", "sparse", sparse_start(3), True), LSA),
+        *(setting(n_layers=2, products="merged"), setting(attention="softmax")),
+        setting(preset_config("linear_regression", "von_oswald_copying").resolved().model),
+        of_sequence(sparse_start(3), sign_symmetric=True),
+        of_sequence(constant_start(3), sign_symmetric=False),
+        setting_of(MultiTaskRegression(), replace(LSA, attention="softmax", n_heads=4, d_head=6)),
+        setting_of(NonlinearRegression(), LSA),
     ]
     said = {name: form(at) for at in places for name, form in CLOSED_FORMS.items() if not form.fault(at)}
     assert set(said) == set(CLOSED_FORMS)
@@ -105,7 +125,7 @@ def test_every_closed_form_says_something_where_it_applies():
     assert isinstance(said["best_steps"], Steps)
     assert isinstance(said["zhang_split"], Scalar)
     assert said["zhang_split"].value == pytest.approx(1)
-    assert said["autoregressive_step"].value == pytest.approx(1)
+    assert said["autoregressive_step"].step == pytest.approx(1)
     for form in said.values():
         if isinstance(form, Curve):
             assert len(form.at) == len(form.excess)
@@ -113,9 +133,8 @@ def test_every_closed_form_says_something_where_it_applies():
 
 
 def test_the_autoregressive_form_refuses_a_start_whose_odd_moments_stay():
-    law = AutoregressiveLaw(3, 6, "diagonal_unitary", "constant", constant_start(3), False)
-    fault = CLOSED_FORMS["autoregressive_step"].fault(Setting(law, LSA))
-    assert fault == "odd mixed moments of the start must vanish; those of 'constant' do not"
+    fault = CLOSED_FORMS["autoregressive_step"].fault(of_sequence(constant_start(3), sign_symmetric=False))
+    assert fault == "odd mixed moments of the start must vanish; those of 'given' do not"
 
 
 def test_covariances_with_drawn_eigenvalues_have_a_step_of_their_own():

@@ -11,7 +11,7 @@ from workbench.against_theory.row import Row
 from workbench.metrics import Interval
 from workbench.models.transformer import Transformer
 from workbench.regression_law import RegressionLaw
-from workbench.theory import Scalar, Steps
+from workbench.theory import Scalar, ShrinkingSteps, SoftmaxHead, Steps
 from workbench.weights import fold_fault, implied_updates, layer_weights, products
 
 _N_STEPS = 4000
@@ -27,7 +27,7 @@ def implied_sizes(matrix: Float[Tensor, "d d"], covariance: Float[Tensor, "d d"]
 def compare_steps(
     said: Steps, model: Transformer, seen: Observed, law: RegressionLaw, config: TheoryConfig
 ) -> list[Row]:
-    """Sorted sizes of the implied steps, how well steps explain the layers, and the risk."""
+    """Sorted sizes of the implied steps, and how well steps explain the layers."""
     batch = seen.batch.prompts(0, _N_STEPS)
     weights = layer_weights(model, batch)
     updates = implied_updates(weights, batch)
@@ -74,7 +74,7 @@ def compare_steps(
                 controls={"A itself": distance_to_multiple(update.matrix, eye)},
             ),
         ]
-    return [*rows_told, _risk(said.excess, seen, config)]
+    return rows_told
 
 
 def _root(matrix: Tensor) -> Tensor:
@@ -86,11 +86,56 @@ def _interval(ends: Tensor) -> Interval:
     return Interval(float(ends[0]), float(ends[1]))
 
 
-def _risk(excess: float, seen: Observed, config: TheoryConfig) -> Row:
-    parts = blocks((seen.said - seen.truth).square())
-    values, ends = resampled(lambda shares: (shares @ parts)[None], config.n_resamples, config.seed)
-    zero = float(seen.truth.square().mean())
-    return Row("excess", "excess risk", excess, float(values[0]), ends[0], {"zero predictor": zero})
+def compare_shrinking(said: ShrinkingSteps, model: Transformer, law: RegressionLaw) -> list[Row]:
+    """Eta and gamma of every layer by its weights, and how near its matrices are to multiples of I and Sig^-1.
+
+    A head that scores with KQ = a Sig^-1, adds -b times an input to inputs and -c times a label to labels has eta = c a
+    and gamma = b a; where matrices are no such multiples, a and b are those nearest.
+    """
+    fault = fold_fault(model)
+    if fault:
+        return [Row("layer_1_eta", "layer 1: eta", said.step_sizes[0], None, note=fault)]
+    found, d = products(model), law.d_input
+    scores = found.key_query[..., :d, :d]
+    a = (scores @ law.covariance).diagonal(dim1=-2, dim2=-1).mean(-1)
+    b = -found.output_value[..., :d, :d].diagonal(dim1=-2, dim2=-1).mean(-1)
+    c = -found.output_value[..., d, d]
+    etas, gammas = (c * a).sum(-1), (b * a).sum(-1)
+    root, eye = _root(law.covariance), torch.eye(d, dtype=torch.float64)
+    rows = []
+    for layer, (eta, gamma) in enumerate(zip(said.step_sizes, said.gammas, strict=True)):
+        last = layer == len(said.gammas) - 1 and not model.config.tied_layers
+        name = f"layer {layer + 1}"
+        away = max(distance_to_multiple(root @ matrix @ root, eye) for matrix in scores[layer])
+        rows += [
+            Row(f"layer_{layer + 1}_eta", f"{name}: eta", eta, float(etas[layer])),
+            *([] if last else [Row(f"layer_{layer + 1}_gamma", f"{name}: gamma", gamma, float(gammas[layer]))]),
+            Row(
+                f"layer_{layer + 1}_scores",
+                f"{name}: distance of Sig^(1/2) KQ Sig^(1/2) from a multiple of I",
+                0.0,
+                away,
+                controls={"KQ itself": max(distance_to_multiple(matrix, eye) for matrix in scores[layer])},
+            ),
+        ]
+    return rows
+
+
+def compare_head(said: SoftmaxHead, model: Transformer) -> list[Row]:
+    """Sharpness and value of one head by its weights; of both the sign is free, of their product not."""
+    label = "sharpness omega, from weights"
+    fault = fold_fault(model)
+    if fault:
+        return [Row("sharpness", label, said.sharpness, None, note=fault)]
+    found = products(model)
+    d = found.d_input
+    omega = float(found.key_query[0, 0, :d, :d].diagonal().mean())
+    mu = float(found.read[0, 0, d])
+    return [
+        Row("sharpness", label, said.sharpness, abs(omega)),
+        Row("value", "value mu, from weights", said.value, abs(mu)),
+        Row("product", "mu omega, from weights", said.sharpness * said.value, mu * omega),
+    ]
 
 
 def compare_scalar(
@@ -109,7 +154,7 @@ def compare_scalar(
         return [_relu(said, seen, config)]
     if said.quantity == "split":
         return [_split(said, model)]
-    return [Row(said.quantity, "product ab", said.value, None, note="nothing measures it on this task yet")]
+    return [Row(said.quantity, said.quantity, said.value, None, note="nothing measures it here")]
 
 
 def _relu(said: Scalar, seen: Observed, config: TheoryConfig) -> Row:

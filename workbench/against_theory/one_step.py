@@ -9,14 +9,15 @@ from torch import Tensor
 
 from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.observed import Observed, blocks, resampled
+from workbench.against_theory.predictions import compare_gradients, compare_predictions
+from workbench.against_theory.predictors import predictor
 from workbench.against_theory.row import Row
 from workbench.models.transformer import Transformer
 from workbench.regression_law import RegressionLaw
 from workbench.theory import OneStep
-from workbench.weights import fold_fault, layer_weights, products
+from workbench.weights import fold_fault, products
 
 Matrix = Float[Tensor, "d_input d_input"]
-_N_GRADIENTS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,8 @@ def compare(
 
     The controls of Gamma are the best multiples of I and of Sig^-1, and the model before training.
     """
+    predict = predictor(said, law)
+    assert predict is not None, "a step is real"
     fitted, before = fit(seen, centred=said.centred), fit(seen_untrained, centred=said.centred)
     even = torch.full((len(fitted.said),), 1 / len(fitted.said), dtype=torch.float64)
 
@@ -132,8 +135,8 @@ def compare(
     return [
         *rows,
         *_of_weights(said, model, untrained, law, errors),
-        *_of_predictions(said, seen, seen_untrained, config),
-        *_of_gradients(said, model, untrained, seen, config),
+        *compare_predictions(predict(seen.batch), said.excess, seen, seen_untrained, config),
+        *compare_gradients(predict, model, untrained, seen, config),
     ]
 
 
@@ -159,73 +162,3 @@ def _of_weights(
 def _gamma_of(model: Transformer, n_examples: int) -> Matrix:
     factor = n_examples / (n_examples + 1) if model.config.query_in_keys else 1.0
     return factor * products(model).gamma[0]
-
-
-def prediction(said: OneStep, seen: Observed) -> Float[Tensor, " batch"]:
-    """What theory predicts on the same prompts."""
-    return ((seen.query @ said.gamma) * seen.gradient(centred=said.centred)).sum(-1)
-
-
-def _of_predictions(said: OneStep, seen: Observed, untrained: Observed, config: TheoryConfig) -> list[Row]:
-    told = prediction(said, seen)
-    columns = [
-        (seen.said - told).square(),
-        told.square(),
-        (seen.said - seen.truth).square(),
-        (told - seen.truth).square(),
-    ]
-    parts = blocks(torch.stack(columns, 1))
-
-    def of_blocks(shares: Tensor) -> Tensor:
-        apart, square, risk, risk_told = shares @ parts
-        return torch.stack([apart / square, risk, risk - risk_told])
-
-    values, ends = resampled(of_blocks, config.n_resamples, config.seed)
-    apart = float((untrained.said - told).square().mean() / told.square().mean())
-    risk_before = float((untrained.said - untrained.truth).square().mean())
-    zero = float(seen.truth.square().mean())
-    return [
-        Row(
-            "nmse",
-            "distance of predictions from theory's, over their square",
-            0.0,
-            float(values[0]),
-            ends[0],
-            {"untrained": apart, "zero predictor": 1.0},
-        ),
-        Row(
-            "excess",
-            "excess risk",
-            said.excess,
-            float(values[1]),
-            ends[1],
-            {"untrained": risk_before, "zero predictor": zero},
-        ),
-        Row("excess_gap", "excess risk over that of theory's predictor, same prompts", 0.0, float(values[2]), ends[2]),
-    ]
-
-
-def _of_gradients(
-    said: OneStep, model: Transformer, untrained: Transformer, seen: Observed, config: TheoryConfig
-) -> list[Row]:
-    batch = seen.batch.prompts(0, _N_GRADIENTS)
-    part = Observed(batch, seen.said[:_N_GRADIENTS], seen.truth[:_N_GRADIENTS])
-    told = part.gradient(centred=said.centred) @ said.gamma.mT
-    cosines, before = (
-        torch.cosine_similarity(layer_weights(each, batch)[-1], told, dim=-1) for each in (model, untrained)
-    )
-    parts = blocks(cosines)
-    values, ends = resampled(lambda shares: (shares @ parts)[None], config.n_resamples, config.seed)
-    return [
-        Row(
-            "gradient_cosine",
-            "cosine of gradients at the query with theory's",
-            1.0,
-            float(values[0]),
-            ends[0],
-            {
-                "untrained": float(before.mean()),
-                "another prompt": float(torch.cosine_similarity(told, told.roll(1, 0)).mean()),
-            },
-        )
-    ]

@@ -1,5 +1,6 @@
 """What is kept of a study, as the JSON output has it."""
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -37,8 +38,10 @@ def _compared(one: Compared) -> dict[str, Any]:
         "applies": not one.fault,
         "fault": one.fault or None,
         "rows": [_row(row) for row in one.rows],
-        "curve": None if curve is None else {name: _plain(getattr(curve, name)) for name in curve.__dataclass_fields__},
-        "between": None if way is None else {name: _plain(getattr(way, name)) for name in way.__dataclass_fields__},
+        "curve": None if curve is None else _fields(curve),
+        "between": None if way is None else _fields(way),
+        "shifted": [_fields(each) for each in one.shifted],
+        "rolled_out": None if one.rolled_out is None else _fields(one.rolled_out),
     }
 
 
@@ -52,6 +55,10 @@ def _row(row: Row) -> dict[str, Any]:
         "controls": dict(row.controls),
         "note": row.note or None,
     }
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {each.name: _plain(getattr(record, each.name)) for each in fields(record)}
 
 
 def _plain(value: Any) -> Any:

@@ -1,22 +1,43 @@
 """Every closed form against one model: which apply, what they say, what is measured."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from workbench.against_theory.between import Between, between
 from workbench.against_theory.config import TheoryConfig
+from workbench.against_theory.copying import compare_copying, partner_attention
 from workbench.against_theory.curves import MeasuredCurve, ModelCurves
 from workbench.against_theory.observed import Observed, drawn, observe
-from workbench.against_theory.of_steps import compare_scalar, compare_steps
-from workbench.against_theory.one_step import compare, fit, prediction, relative_error
+from workbench.against_theory.of_sequences import compare_sequence
+from workbench.against_theory.of_steps import compare_head, compare_scalar, compare_shrinking, compare_steps
+from workbench.against_theory.of_tasks import compare_tasks
+from workbench.against_theory.one_step import compare, fit, relative_error
+from workbench.against_theory.predictions import compare_gradients, compare_predictions
+from workbench.against_theory.predictors import Predicting, predictor
+from workbench.against_theory.roll_out import RolledOut, roll_out
 from workbench.against_theory.row import Row
+from workbench.against_theory.shifts import Shifted, shifts
 from workbench.models.config import TransformerConfig
 from workbench.models.transformer import Transformer
-from workbench.regression_law import Described, RegressionLaw
+from workbench.regression_law import AutoregressiveLaw, Described, DescribedByLabel, RegressionLaw
 from workbench.tasks import Task
-from workbench.theory import CLOSED_FORMS, ClosedForm, Curve, OneStep, Scalar, Setting, Steps
+from workbench.tasks.facts import Known
+from workbench.theory import (
+    CLOSED_FORMS,
+    ClosedForm,
+    Curve,
+    OneStep,
+    Scalar,
+    SequenceStep,
+    Setting,
+    ShrinkingSteps,
+    SoftmaxHead,
+    Steps,
+    TaskSteps,
+)
+from workbench.theory.record import Says
 from workbench.weights import Pattern, Products, fold_fault, patterns, products
 
 Tell = Callable[[str], None]
@@ -32,6 +53,8 @@ class Compared:
         rows: Theory beside measurement.
         curve: The same along a curve, or None.
         between: Models between the trained one and the one that it builds, or None.
+        shifted: Model and theory's predictor on other prompts than those of training.
+        rolled_out: The layer applied again and again, or None.
     """
 
     name: str
@@ -39,6 +62,8 @@ class Compared:
     rows: tuple[Row, ...] = ()
     curve: MeasuredCurve | None = None
     between: Between | None = None
+    shifted: tuple[Shifted, ...] = ()
+    rolled_out: RolledOut | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +76,9 @@ class Study:
         products: Folded weights, or None.
         patterns: Their patterns; none without products.
         unfolded: Why there are no folded weights, or "".
-        over_training: By checkpoint, ``step``, ``gamma_error``, ``nmse``, ``excess``; None where theory has no Gamma.
-            Empty where theory says no more than risk curves.
+        over_training: By checkpoint, ``step``, ``excess``, ``nmse``, ``gamma_error`` where theory has a Gamma, else
+            None, and ``partner``, the attention of a first softmax layer from inputs to their labels, else None. Empty
+            where theory says no more than risk curves.
     """
 
     compared: tuple[Compared, ...]
@@ -65,7 +91,13 @@ class Study:
 
 def setting_of(task: Task, model: TransformerConfig) -> Setting:
     """What closed forms are asked of a run."""
-    return Setting(task.law() if isinstance(task, Described) else None, model, task.name)
+    return Setting(
+        task.law() if isinstance(task, Described) else None,
+        model,
+        task.name,
+        task.facts() if isinstance(task, Known) else (),
+        task.laws() if isinstance(task, DescribedByLabel) else (),
+    )
 
 
 def study(
@@ -88,61 +120,103 @@ def study(
     """
     setting = setting_of(task, model.config)
     says = {name: form(setting) for name, form in CLOSED_FORMS.items() if not form.fault(setting)}
-    is_described = any(isinstance(said, OneStep | Steps | Scalar) for said in says.values())
+    is_described = any(not isinstance(said, Curve) for said in says.values())
     if is_described:
         model, untrained = model.double(), untrained.double()
-    of_regression = isinstance(setting.law, RegressionLaw) and is_described
-    seen = observe(model, drawn(task, config.n_prompts, config.seed)) if of_regression else None
-    curves = ModelCurves(model, task, config)
+    of_one_label = is_described and isinstance(setting.law, RegressionLaw) and not setting.laws
+    seen = observe(model, drawn(task, config.n_prompts, config.seed)) if of_one_label else None
+    before = None if seen is None else observe(untrained, seen.batch)
+    measured = _Measured(setting, task, model, untrained, seen, before, ModelCurves(model, task, config), config)
     compared = []
     for name, form in CLOSED_FORMS.items():
         if tell is not None and name in says:
             tell(f"measuring {form.label.lower()}")
-        if name in says:
-            compared.append(_compared(form, says[name], setting, model, untrained, seen, curves, config))
-        else:
-            compared.append(Compared(name, form.fault(setting)))
-    said_one = next((said for said in says.values() if isinstance(said, OneStep)), None)
+        fault = form.fault(setting)
+        compared.append(Compared(name, fault) if fault else measured.compared(form, says[name]))
     folded = "" if model.config.layout == "pairs" else "model.layout must be 'pairs' for tokens (x, y)"
     folded = folded or fold_fault(model)
     if tell is not None and seen is not None:
         tell("measuring every checkpoint")
+    best = _best(says)
     return Study(
         tuple(compared),
-        _gamma(said_one, seen),
+        _gamma(best, seen),
         None if folded else products(model),
         () if folded else tuple(patterns(model, seed=config.seed)),
         folded,
-        tuple(_at_checkpoint(step, each, said_one, task, config) for step, each in checkpoints) if seen else (),
+        tuple(_at_checkpoint(step, each, best, setting, task, config) for step, each in checkpoints) if seen else (),
     )
 
 
-def _compared(
-    form: ClosedForm,
-    said: OneStep | Steps | Curve | Scalar,
-    setting: Setting,
-    model: Transformer,
-    untrained: Transformer,
-    seen: Observed | None,
-    curves: ModelCurves,
-    config: TheoryConfig,
-) -> Compared:
-    law = setting.law if isinstance(setting.law, RegressionLaw) else None
-    if isinstance(said, Curve):
-        return Compared(form.name, "", curve=curves.compare(said))
-    if isinstance(said, Scalar):
-        return Compared(form.name, "", tuple(compare_scalar(said, model, seen, law, config)))
-    assert law is not None, "steps are told of regressions alone"
-    assert seen is not None, "a regression was observed"
-    way = between(said, setting, model, seen)
-    if isinstance(said, Steps):
-        return Compared(form.name, "", tuple(compare_steps(said, model, seen, law, config)), between=way)
-    before = observe(untrained, seen.batch)
-    return Compared(form.name, "", tuple(compare(said, model, untrained, seen, before, law, config)), between=way)
+def _best(says: Mapping[str, Says]) -> Predicting | None:
+    """What theory says of predictions, the least risk where it says several things."""
+    told = [said for said in says.values() if isinstance(said, Predicting)]
+    return min(told, key=lambda said: said.excess, default=None)
 
 
-def _gamma(said: OneStep | None, seen: Observed | None) -> tuple[torch.Tensor, torch.Tensor] | None:
-    if said is None or seen is None:
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What all comparisons of a study share."""
+
+    setting: Setting
+    task: Task
+    model: Transformer
+    untrained: Transformer
+    seen: Observed | None
+    before: Observed | None
+    curves: ModelCurves
+    config: TheoryConfig
+
+    def compared(self, form: ClosedForm, said: Says) -> Compared:
+        """One closed form against the model."""
+        model, untrained, task, config = self.model, self.untrained, self.task, self.config
+        law = self.setting.law if isinstance(self.setting.law, RegressionLaw) else None
+        if isinstance(said, Curve):
+            return Compared(form.name, "", curve=self.curves.compare(said))
+        if isinstance(said, Scalar):
+            return Compared(form.name, "", tuple(compare_scalar(said, model, self.seen, law, config)))
+        if isinstance(said, TaskSteps):
+            return Compared(form.name, "", tuple(compare_tasks(said, model, untrained, task, config)))
+        if isinstance(said, SequenceStep):
+            is_complex = isinstance(self.setting.law, AutoregressiveLaw) and self.setting.law.is_complex
+            rows = compare_sequence(said, model, untrained, task, config, is_complex=is_complex)
+            return Compared(form.name, "", tuple(rows))
+        return self._predicting(form, said)
+
+    def _predicting(self, form: ClosedForm, said: Predicting) -> Compared:
+        model, config, law = self.model, self.config, self.setting.regression
+        seen, before = self.seen, self.before
+        assert seen is not None, "a regression with one label was observed"
+        assert before is not None, "a regression with one label was observed"
+        predict = predictor(said, law)
+        rows = list(self._own_rows(said, seen, before))
+        if predict is not None and not isinstance(said, OneStep):
+            rows += compare_predictions(predict(seen.batch), said.excess, seen, before, config)
+            rows += compare_gradients(predict, model, self.untrained, seen, config)
+        if model.config.first_attention is not None:
+            rows += compare_copying(model, self.untrained, seen.batch)
+        return Compared(
+            form.name,
+            "",
+            tuple(rows),
+            between=None if isinstance(said, SoftmaxHead) else between(said, self.setting, model, seen),
+            shifted=() if predict is None else shifts(predict, model, self.task, law, config),
+            rolled_out=roll_out(said, model, seen) if isinstance(said, OneStep) else None,
+        )
+
+    def _own_rows(self, said: Predicting, seen: Observed, before: Observed) -> Iterable[Row]:
+        model, law, config = self.model, self.setting.regression, self.config
+        if isinstance(said, OneStep):
+            return compare(said, model, self.untrained, seen, before, law, config)
+        if isinstance(said, Steps):
+            return compare_steps(said, model, seen, law, config)
+        if isinstance(said, ShrinkingSteps):
+            return compare_shrinking(said, model, law)
+        return compare_head(said, model)
+
+
+def _gamma(said: Predicting | None, seen: Observed | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if not isinstance(said, OneStep) or seen is None:
         return None
     fitted = fit(seen, centred=said.centred)
     even = torch.full((len(fitted.said),), 1 / len(fitted.said), dtype=torch.float64)
@@ -150,14 +224,19 @@ def _gamma(said: OneStep | None, seen: Observed | None) -> tuple[torch.Tensor, t
 
 
 def _at_checkpoint(
-    step: int, model: Transformer, said: OneStep | None, task: Task, config: TheoryConfig
+    step: int, model: Transformer, said: Predicting | None, setting: Setting, task: Task, config: TheoryConfig
 ) -> dict[str, float | int | None]:
     """How far a checkpoint is from theory, on the same prompts for all."""
     seen = observe(model.double(), drawn(task, config.n_curve, config.seed, "theory training"))
     found: dict[str, float | int | None] = {"step": step, "excess": float((seen.said - seen.truth).square().mean())}
-    if said is None:
-        return {**found, "gamma_error": None, "nmse": None}
-    theory, fitted = _gamma(said, seen) or (said.gamma, said.gamma)
-    told = prediction(said, seen)
-    nmse = float((seen.said - told).square().mean() / told.square().mean())
-    return {**found, "gamma_error": float(relative_error(fitted, theory)), "nmse": nmse}
+    found |= {"gamma_error": None, "nmse": None, "partner": None}
+    predict = None if said is None else predictor(said, setting.regression)
+    if predict is not None:
+        told = predict(seen.batch)
+        found["nmse"] = float((seen.said - told).square().mean() / told.square().mean())
+    gammas = _gamma(said, seen)
+    if gammas is not None:
+        found["gamma_error"] = float(relative_error(gammas[1], gammas[0]))
+    if model.config.first_attention is not None:
+        found["partner"] = partner_attention(model, seen.batch)
+    return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -64,3 +64,12 @@ def linear_facts(law: RegressionLaw) -> LabelFacts:
         label_times_square=squares + law.noise_variance * law.spectrum.sum().item(),
         linear_floor=law.noise_variance,
     )
+
+
+@runtime_checkable
+class Known(Protocol):
+    """A task that knows facts of its labels."""
+
+    def facts(self) -> tuple[LabelFacts, ...]:
+        """The facts of each label."""
+        ...

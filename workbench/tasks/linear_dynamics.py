@@ -115,6 +115,7 @@ class LinearDynamics(RegressionTask):
             start=self.start,
             moments=self.start_moments(),
             sign_symmetric=self.start != "ones",
+            start_square=self.start_scale**2 * (1 / self.n_free if self.start == "sphere" else 1.0),
         )
 
     def start_moments(self) -> Moments:

@@ -1,27 +1,34 @@
 """Closed forms: what a trained small transformer should equal, with what each assumes."""
 
 from workbench.registry import by_name
+from workbench.theory.of_layers import BEST_STEPS, COPIED_STEP, SHRINKING
 from workbench.theory.of_linear_attention import (
-    BEST_STEPS,
     CAUSAL,
     CAUSAL_CURVE,
     LENGTHS,
     MAHANKALI,
+    NONLINEAR_SIZE,
+    NONLINEAR_STEP,
     ONE_STEP,
     RELU,
     ROTATED,
     SCALES,
     ZHANG,
 )
-from workbench.theory.of_other_models import (
-    AUTOREGRESSIVE,
-    AVERAGING,
-    DEBIASED,
-    LEAST_SQUARES,
-    ONE_STEP_BOUND,
-    RIDGE_LIMIT,
+from workbench.theory.of_references import AVERAGING, LEAST_SQUARES, ONE_STEP_BOUND, RIDGE_LIMIT
+from workbench.theory.of_sequences import AUTOREGRESSIVE, SEQUENCE_SHARE
+from workbench.theory.of_softmax import DEBIASED, HEAD, TASKS_STEPS
+from workbench.theory.record import (
+    ClosedForm,
+    Curve,
+    OneStep,
+    Scalar,
+    SequenceStep,
+    ShrinkingSteps,
+    SoftmaxHead,
+    Steps,
+    TaskSteps,
 )
-from workbench.theory.record import ClosedForm, Curve, OneStep, Scalar, Steps
 from workbench.theory.setting import Setting
 
 CLOSED_FORMS = by_name(
@@ -31,16 +38,35 @@ CLOSED_FORMS = by_name(
     LENGTHS,
     SCALES,
     ROTATED,
+    NONLINEAR_STEP,
+    NONLINEAR_SIZE,
     CAUSAL,
     CAUSAL_CURVE,
     BEST_STEPS,
+    SHRINKING,
+    COPIED_STEP,
     DEBIASED,
+    HEAD,
+    TASKS_STEPS,
     RELU,
     AUTOREGRESSIVE,
+    SEQUENCE_SHARE,
     LEAST_SQUARES,
     AVERAGING,
     ONE_STEP_BOUND,
     RIDGE_LIMIT,
 )
 
-__all__ = ["CLOSED_FORMS", "ClosedForm", "Curve", "OneStep", "Scalar", "Setting", "Steps"]
+__all__ = [
+    "CLOSED_FORMS",
+    "ClosedForm",
+    "Curve",
+    "OneStep",
+    "Scalar",
+    "SequenceStep",
+    "Setting",
+    "ShrinkingSteps",
+    "SoftmaxHead",
+    "Steps",
+    "TaskSteps",
+]

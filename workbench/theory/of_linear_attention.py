@@ -1,14 +1,13 @@
-"""What theory says of one or more layers of linear attention."""
+"""What theory says of one layer of linear attention."""
 
 from dataclasses import replace
 
 import torch
 
 from workbench.theory.one_step import balanced_split, excess_risk, optimum
-from workbench.theory.other_attention import relu_step
-from workbench.theory.polynomial import best_steps
+from workbench.theory.other_attention import linear_fit_step, relu_step
 from workbench.theory.random_covariance import diagonal_optimum, rotated_excess, rotated_optimum
-from workbench.theory.record import ClosedForm, Curve, OneStep, Scalar, Steps
+from workbench.theory.record import ClosedForm, Curve, OneStep, Scalar
 from workbench.theory.setting import (
     BARE,
     EVERY_QUERY,
@@ -18,8 +17,8 @@ from workbench.theory.setting import (
     LAST_QUERY,
     LINEAR_ATTENTION,
     NOISELESS,
+    NONLINEAR,
     ONE_LAYER,
-    QUERY_APART,
     REGRESSION,
     RELU_ATTENTION,
     ROTATED_COVARIANCE,
@@ -90,15 +89,9 @@ def _scale_curve(setting: Setting) -> Curve:
     return Curve("input_scale", _SCALES, tuple(excess), is_model=True)
 
 
-def whitened_variance(setting: Setting) -> float:
-    """Variance of a coordinate of Sig^(1/2) w."""
-    law = setting.regression
-    return law.signal_variance / law.d_input
-
-
 def _sum_step(setting: Setting) -> Scalar:
     law = setting.regression
-    return Scalar("sum_step", 1 / (law.n_examples + law.d_input + 1 + law.noise_variance / whitened_variance(setting)))
+    return Scalar("sum_step", 1 / (law.n_examples + law.d_input + 1 + law.noise_variance / setting.whitened_variance))
 
 
 def _split(setting: Setting) -> Scalar:
@@ -106,14 +99,20 @@ def _split(setting: Setting) -> Scalar:
     return Scalar("split", value / float(key_query.norm()))
 
 
-def _best_steps(setting: Setting) -> Steps:
-    law, variance = setting.regression, whitened_variance(setting)
-    best = best_steps(setting.model.n_layers, law.n_examples, law.d_input, law.noise_variance / variance)
-    return Steps(best.step_sizes, variance * best.excess)
+def _nonlinear(setting: Setting) -> OneStep:
+    law, (facts,) = setting.regression, setting.facts
+    fit_square = float((facts.input_covariance * facts.fit_covariance).sum())
+    step = law.n_examples * linear_fit_step(fit_square, facts.label_times_square, law.n_examples)
+    clean = facts.label_variance - law.noise_variance
+    return OneStep(step * torch.eye(law.d_input, dtype=law.prior.dtype), clean - step * fit_square)
+
+
+def _nonlinear_sum_step(setting: Setting) -> Scalar:
+    return Scalar("sum_step", float(_nonlinear(setting).gamma[0, 0]) / setting.regression.n_examples)
 
 
 def _relu_step(setting: Setting) -> Scalar:
-    law, variance = setting.regression, whitened_variance(setting)
+    law, variance = setting.regression, setting.whitened_variance
     c = relu_step(law.n_examples, law.d_input, law.noise_variance / variance)
     return Scalar("relu_step", c / float(law.spectrum[0]))
 
@@ -190,17 +189,23 @@ SCALES = ClosedForm(
     parameters={**_LAW, "c": "factor on all inputs at the test"},
     function=_scale_curve,
 )
-BEST_STEPS = ClosedForm(
-    name="best_steps",
-    label="Best L steps of gradient descent",
-    statement="layer by layer w <- w - a_l Sig^-1 X^T(Xw - y)/n with the a_l of the best polynomial, in any order",
-    source="Ahn et al. 2023, arXiv:2306.00297, theorem 3 and figure 2; layers that also move the inputs may do better",
-    assumptions=(
-        *(LINEAR_ATTENTION, *BARE, LAST_QUERY, QUERY_APART),
-        *(REGRESSION, SYMMETRIC, FIXED_COVARIANCE, WHITENED, GAUSSIAN_INPUTS),
-    ),
-    parameters={**_WHITE, "L": "layers"},
-    function=_best_steps,
+NONLINEAR_STEP = ClosedForm(
+    name="nonlinear_step",
+    label="Best single step on nonlinear targets",
+    statement="the prediction is still q . Gamma g, with Gamma a multiple of I",
+    source="Mahankali et al. 2023, arXiv:2307.03576, theorem 3",
+    assumptions=(*_LAYER, LAST_QUERY, NONLINEAR),
+    parameters={"n": "examples before the query", "u": "best linear fit of a prompt's target", "y": "label"},
+    function=_nonlinear,
+)
+NONLINEAR_SIZE = ClosedForm(
+    name="nonlinear_step_size",
+    label="Step size on nonlinear targets",
+    statement="the step on the sum loss is E|u|^2 / (E[y^2 |x|^2] + (n-1) E|u|^2)",
+    source="Mahankali et al. 2023, arXiv:2307.03576, theorem 3; the ratio derived here",
+    assumptions=NONLINEAR_STEP.assumptions,
+    parameters=NONLINEAR_STEP.parameters,
+    function=_nonlinear_sum_step,
 )
 RELU = ClosedForm(
     name="relu_step",

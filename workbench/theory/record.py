@@ -37,6 +37,66 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class ShrinkingSteps:
+    """That layers take steps of GD++, each for the inputs that it finds.
+
+    Attributes:
+        step_sizes: Eta of each layer, on the mean loss of whitened inputs.
+        gammas: Gamma of each layer, in the same units; that of the last does nothing unless all layers are one.
+        excess: Expected squared error after all of them.
+    """
+
+    step_sizes: tuple[float, ...]
+    gammas: tuple[float, ...]
+    excess: float
+
+
+@dataclass(frozen=True)
+class SoftmaxHead:
+    """That the model is f = value sum_i softmax_i(sharpness x_i . q) y_i, up to the sign of both.
+
+    Attributes:
+        sharpness: Of scores, in units of x . q.
+        value: Of labels.
+        excess: Expected squared error against the clean label.
+    """
+
+    sharpness: float
+    value: float
+    excess: float
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSteps:
+    """That each label of a prompt is predicted by a step f_t = q . Gamma_t g_t on centred inputs.
+
+    Attributes:
+        gammas: The matrix of each label.
+        excess: Expected squared error of each label.
+        is_shared: Whether all labels must share one diagonal of scores, for lack of heads.
+    """
+
+    gammas: tuple[Matrix, ...]
+    excess: tuple[float, ...]
+    is_shared: bool
+
+
+@dataclass(frozen=True)
+class SequenceStep:
+    """That a causal layer on sequences predicts (ab/(t-1)) sum_i x_{i+1} x_i^* x_t.
+
+    Attributes:
+        step: The product ab; None where theory gives none.
+        recovered: Mean share of a coordinate of the next state that is predicted after a long prompt; None as above.
+        is_plain: Whether theory says that the layer is such a step and nothing else.
+    """
+
+    step: float | None
+    recovered: float | None
+    is_plain: bool
+
+
+@dataclass(frozen=True)
 class Curve:
     """A risk curve.
 
@@ -59,8 +119,7 @@ class Scalar:
 
     Attributes:
         quantity: Which: ``sum_step`` is eta of f = eta sum_i y_i (x_i . Sig^-1 q); ``split`` is the value weight over
-            the norm of the key-query matrix; ``relu_step`` c of f = (c/n) sum_i relu(x_i . q) y_i; ``product`` the
-            product ab of an autoregressive layer.
+            the norm of the key-query matrix; ``relu_step`` c of f = (c/n) sum_i relu(x_i . q) y_i.
         value: Its value.
     """
 
@@ -68,7 +127,7 @@ class Scalar:
     value: float
 
 
-Says = OneStep | Steps | Curve | Scalar
+Says = OneStep | Steps | ShrinkingSteps | SoftmaxHead | TaskSteps | SequenceStep | Curve | Scalar
 
 
 @dataclass(frozen=True)

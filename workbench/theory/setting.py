@@ -8,6 +8,7 @@ import torch
 from workbench.errors import must
 from workbench.models.config import TransformerConfig
 from workbench.regression_law import AutoregressiveLaw, Law, RegressionLaw
+from workbench.tasks.facts import LabelFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,17 +19,26 @@ class Setting:
         law: The law of prompts; None where the task does not say one.
         model: What the model is made of, the task's shapes filled in.
         task: The task's name, for sentences.
+        facts: Exact moments of each label, where the task knows them.
+        laws: The law of prompts with one label each, where there are several labels.
     """
 
     law: Law | None
     model: TransformerConfig
     task: str = "the task"
+    facts: tuple[LabelFacts, ...] = ()
+    laws: tuple[RegressionLaw, ...] = ()
 
     @property
     def regression(self) -> RegressionLaw:
         """The law, where the assumption ``REGRESSION`` holds."""
         assert isinstance(self.law, RegressionLaw), "check the assumption REGRESSION before"
         return self.law
+
+    @property
+    def whitened_variance(self) -> float:
+        """Variance of a coordinate of Sig^(1/2) w, where the assumption ``WHITENED`` holds."""
+        return self.regression.signal_variance / self.regression.d_input
 
     @property
     def autoregression(self) -> AutoregressiveLaw:
@@ -79,6 +89,25 @@ def _autoregression(setting: Setting) -> str:
     return must("task", "be x_{t+1} = W x_t with diagonal unitary W", told, holds)
 
 
+def _nonlinear(setting: Setting) -> str:
+    law = setting.law
+    turned = isinstance(law, RegressionLaw) and law.target in ROTATED_TARGETS and len(setting.facts) == 1
+    told = law.target if isinstance(law, RegressionLaw) else "no regression"
+    rule = f"be of a family that rotations and a change of sign leave alone ({', '.join(ROTATED_TARGETS)})"
+    return must("target", rule, told, turned)
+
+
+def _several_labels(setting: Setting) -> str:
+    return must("labels", "be several, each linear in x", len(setting.laws), len(setting.laws) > 1)
+
+
+def _undisturbed_sequence(setting: Setting) -> str:
+    law = setting.law
+    holds = isinstance(law, AutoregressiveLaw) and law.dynamics != "other"
+    told = law.dynamics if isinstance(law, AutoregressiveLaw) else "no sequence"
+    return must("task", "be x_{t+1} = W x_t without noise, W unitary", told, holds)
+
+
 def _of_law(name: str, rule: str, holds: Callable[[RegressionLaw], bool], *, field: str = "", told: str = "") -> Check:
     """A rule on the law of a regression; what was got is a field of it, or told."""
 
@@ -120,6 +149,11 @@ def _scaled_identity(matrix: torch.Tensor) -> bool:
     return torch.allclose(matrix, scale * torch.eye(len(matrix), dtype=matrix.dtype), atol=1e-6 * float(scale))
 
 
+ROTATED_TARGETS = ("relu_network", "cube", "tanh")
+"""Targets f(x) that are as likely as f(R x) and -f(x) for every rotation R."""
+NONLINEAR = Assumption("targets of a family that rotations and a change of sign leave alone", _nonlinear)
+SEVERAL_LABELS = Assumption("several labels, each linear in x", _several_labels)
+UNITARY_SEQUENCE = Assumption("sequences x_{t+1} = W x_t, W unitary", _undisturbed_sequence)
 REGRESSION = Assumption("labels are linear in x", _regression)
 AUTOREGRESSION = Assumption("sequences x_{t+1} = W x_t, W = diag(exp(i theta))", _autoregression)
 SYMMETRIC = Assumption(
@@ -164,9 +198,33 @@ ISOTROPIC = Assumption(
 )
 
 ONE_LAYER = Assumption("one layer", _is("n_layers", 1))
+UNTIED = Assumption("layers of their own", _is("tied_layers", False))
+COPYING = tuple(
+    Assumption(f"{name} {wanted!r}", _is(name, wanted))
+    for name, wanted in (
+        ("n_layers", 2),
+        ("layout", "interleaved"),
+        ("first_attention", "softmax"),
+        ("attention", "linear"),
+        ("norm", "none"),
+        ("mlp", "none"),
+    )
+)
+"""A softmax layer that can look for a neighbour, then linear attention, over tokens x and y in turn."""
 LINEAR_ATTENTION = Assumption("attention is linear", _is("attention", "linear"))
 SOFTMAX_ATTENTION = Assumption("attention is softmax", _is("attention", "softmax"))
 RELU_ATTENTION = Assumption("attention is ReLU", _is("attention", "relu"))
+ONE_HEAD = Assumption("one head", _is("n_heads", 1))
+SEVERAL_LAYERS = Assumption("two layers or more", _of_model("n_layers", "be at least 2", lambda value: value >= 2))  # type: ignore[operator]
+MOVES_INPUTS = Assumption(
+    "attention can write inputs",
+    _of_model("products", "let attention write inputs", lambda value: value != "labels_only"),
+)
+SEQUENCE_LAYOUT = Assumption("tokens (x_t, x_{t-1})", _is("layout", "augmented_states"))
+KNOWN_INPUTS = Assumption(
+    "coordinates are Gaussian or uniform",
+    _of_law("inputs", "be 'gaussian' or 'uniform'", lambda law: law.inputs in ("gaussian", "uniform"), field="inputs"),
+)
 TWO_HEADS = Assumption("two heads or more", _of_model("n_heads", "be at least 2", lambda value: value >= 2))  # type: ignore[operator]
 QUERY_APART = Assumption("the query is no key", _is("query_in_keys", False))
 LAST_QUERY = Assumption("only the last query is asked", _is("causal", False))

@@ -4,10 +4,12 @@ from workbench.weights.implied import Update, implied_updates, layer_weights
 from workbench.weights.interpolation import interpolate, with_products
 from workbench.weights.patterns import Pattern, patterns
 from workbench.weights.products import Products, fold_fault, products
+from workbench.weights.readings import Readings, reading_fault, readings
 
 __all__ = [
     "Pattern",
     "Products",
+    "Readings",
     "Update",
     "fold_fault",
     "implied_updates",
@@ -15,5 +17,7 @@ __all__ = [
     "layer_weights",
     "patterns",
     "products",
+    "reading_fault",
+    "readings",
     "with_products",
 ]

@@ -1,0 +1,90 @@
+"""The best single softmax head, and the best debiased steps of heads that several labels share."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import scipy.stats
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.regression_law import RegressionLaw
+from workbench.theory.debiased import debiased_excess
+from workbench.theory.one_step import Matrix
+
+_N_PROMPTS = 50_000
+_GOLDEN = (5**0.5 - 1) / 2
+_ROUNDS = 25
+
+
+@cache
+def best_head(n_examples: int, d_input: int, noise_variance: float = 0.0) -> tuple[float, float, float]:
+    """Sharpness omega, value mu and excess risk of the best f = mu sum_i softmax_i(omega x_i . q) y_i.
+
+    For x ~ N(0, I) and E[w w^T] = I. Means over w, noise and inputs across q are exact, |q| takes its quantiles, and
+    inputs along q are one fixed sample. For each omega the best mu is a ratio of moments; omega by golden-section
+    search.
+
+    Args:
+        n_examples: n.
+        d_input: d.
+        noise_variance: s2, over the variance of a coordinate of w.
+
+    Source:
+        The setting of He et al. 2025, arXiv:2503.12734; their surrogate, `softmax_head_surrogate`, is a first guess.
+    """
+    generator = torch.Generator().manual_seed(0)
+    along_query = torch.randn(_N_PROMPTS, n_examples, generator=generator, dtype=torch.float64)
+    places = (np.arange(_N_PROMPTS) + 0.5) / _N_PROMPTS
+    length = torch.as_tensor(scipy.stats.chi2.ppf(places, d_input) ** 0.5)
+    scores = length[:, None] * along_query
+
+    def at(omega: float) -> tuple[float, float]:
+        weights = (omega * scores).softmax(-1)
+        mixed = (weights * along_query).sum(-1)  # the rest is across q, of variance sum_i weights_i^2
+        along = float((mixed * length).mean())
+        spread = (d_input - 1 + noise_variance) * weights.square().sum(-1)
+        square = float((mixed.square() + spread).mean())
+        return along / square, d_input - along**2 / square
+
+    low, high = 0.0, 2.0
+    for _ in range(_ROUNDS):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        low, high = (low, right) if at(left)[1] < at(right)[1] else (left, high)
+    omega = (low + high) / 2
+    return omega, *at(omega)
+
+
+def own_steps(laws: Sequence[RegressionLaw]) -> tuple[Matrix, ...]:
+    """The best debiased Gamma of each label, where each has heads of its own.
+
+    Psi (Sig Psi + (tr(Sig Psi)+s2)/n I)^-1, which coordinates of no use to the label leave at 0.
+
+    Source:
+        He et al. 2025, arXiv:2503.12734, for heads of both signs for each task; the matrix derived here.
+    """
+    return tuple(law.prior @ torch.linalg.inv(law.covariance @ law.prior + _ridge(law)) for law in laws)
+
+
+def shared_steps(laws: Sequence[RegressionLaw]) -> tuple[Matrix, ...]:
+    """The best debiased Gamma if all labels must share one diagonal, for x ~ N(0, I) and diagonal priors.
+
+    n sum_t psi_tj / sum_t (n psi_tj + tr Psi_t + s2) for coordinate j: from the risk of each label, whose sum is
+    quadratic in the diagonal.
+    """
+    n = laws[0].n_examples
+    used = torch.stack([law.prior.diagonal() for law in laws])
+    spread = torch.stack([law.prior.trace() + law.noise_variance for law in laws])
+    diagonal = n * used.sum(0) / (n * used + spread[:, None]).sum(0)
+    return (diagonal.diag(),) * len(laws)
+
+
+def excesses(gammas: Sequence[Matrix], laws: Sequence[RegressionLaw]) -> tuple[float, ...]:
+    """Excess risk of each label."""
+    return tuple(debiased_excess(gamma, law) for gamma, law in zip(gammas, laws, strict=True))
+
+
+def _ridge(law: RegressionLaw) -> Float[Tensor, "d_input d_input"]:
+    c = (law.signal_variance + law.noise_variance) / law.n_examples
+    return c * torch.eye(law.d_input, dtype=law.prior.dtype)
