@@ -61,6 +61,12 @@ def probe_command(path: str, step: int | None) -> list[str]:
     return [sys.executable, "-m", "workbench.cli", "probe", path, *which, "--runs", root, "--json"]
 
 
+def steer_command(path: str, step: int | None) -> list[str]:
+    """The command line's ``steer`` in the same way."""
+    which = [] if step is None else ["--step", str(step)]
+    return [sys.executable, "-m", "workbench.cli", "steer", path, *which, "--json"]
+
+
 class Jobs:
     """The processes started from this app, by run, checkpoint and what else is asked for.
 

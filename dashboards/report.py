@@ -29,6 +29,8 @@ from dashboards.figures.training import training_figure
 from dashboards.probe_studies import Study, method_label, tell_place
 from dashboards.probe_tables import PROBE_NOTE, score_table
 from dashboards.report_page import Panel, bullets, figure_place, html_table, page, run_facts
+from dashboards.steering_report import steering_panels, steering_section
+from dashboards.steering_studies import Steering
 from dashboards.store import RunStore, task_words
 from dashboards.tables import (
     CONTROL_NOTE,
@@ -86,6 +88,7 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         _measures(kept, panels["measures"], panels["linearity"]),
         _over_training(kept, panels["over_training"]),
         _probes(kept.probes, panels["probe_maps"], panels["probe_scores"]),
+        steering_section(kept.steering, panels["steering"]),
         "<h2>Training</h2>",
         *[figure_place(panel) for panel in panels["training"]],
         _claims(claims),
@@ -125,6 +128,7 @@ class _Kept:
     forgetting: Mapping[str, Any] | None
     over_training: Mapping[str, Any] | None
     probes: Study | None
+    steering: tuple[Steering, ...]
 
 
 def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
@@ -132,7 +136,8 @@ def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
     place = (record["checkpoint"], False)
     measures, forgetting = (store.beside(name, analysis).get(place) for analysis in (MEASURES, FORGETTING))
     studies = [study for study in store.probes(name)[0] if study.checkpoint == record["checkpoint"] and study.rows]
-    return _Kept(measures, forgetting, store.over_training(name), studies[-1] if studies else None)
+    steering = tuple(each for each in store.steering(name)[0] if each.checkpoint == record["checkpoint"])
+    return _Kept(measures, forgetting, store.over_training(name), studies[-1] if studies else None, steering)
 
 
 def _beside_panels(kept: _Kept) -> dict[str, list[Panel]]:
@@ -146,6 +151,7 @@ def _beside_panels(kept: _Kept) -> dict[str, list[Panel]]:
         "over_training": _over_training_panels(kept.over_training) if kept.over_training else [],
         "probe_maps": _probe_map_panels(kept.probes) if kept.probes else [],
         "probe_scores": _probe_score_panels(kept.probes) if kept.probes else [],
+        "steering": steering_panels(kept.steering),
     }
 
 

@@ -32,6 +32,7 @@ class PageState:
         component: What was read.
         place: Token that was read, or ``all``.
         target: What was looked for.
+        steered: Target, examples seen and tokens of a steering study.
     """
 
     run: str | None = None
@@ -52,6 +53,7 @@ class PageState:
     component: str | None = None
     place: str | None = None
     target: str | None = None
+    steered: str | None = None
 
     @classmethod
     def of(cls, search: str | None) -> "PageState":

@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,11 @@ from circuits.of_runs import SCHEMA as HEADS_SCHEMA
 from circuits.of_runs import prompt_patterns, settings_of
 from circuits.prompt_patterns import PromptPatterns
 from dashboards.probe_studies import Study, studies
+from dashboards.steering_studies import Steering, steerings
 from probes.results import PROBES
 from probes.results import SCHEMA as PROBE_SCHEMA
+from probes.steering_results import SCHEMA as STEERING_SCHEMA
+from probes.steering_results import STEERING
 from workbench.agreement import record as agreement_record
 from workbench.agreement.over_training import check_table
 from workbench.agreement.record import SCHEMA as AGREEMENT_SCHEMA
@@ -341,18 +344,34 @@ class RunStore:
         Raises:
             InputError: If the run is not there.
         """
+        records, faults = self._checked(name, PROBES, PROBE_SCHEMA, studies)
+        return studies(records), faults
+
+    def steering(self, name: str) -> tuple[tuple[Steering, ...], tuple[str, ...]]:
+        """What is kept of replacing and erasing, the last made at the end, and what is wrong with other records.
+
+        Raises:
+            InputError: If the run is not there.
+        """
+        records, faults = self._checked(name, STEERING, STEERING_SCHEMA, steerings)
+        return steerings(records), faults
+
+    def _checked(
+        self, name: str, analysis: str, schema: str, check: Callable[[Sequence[Mapping[str, Any]]], object]
+    ) -> tuple[list[Mapping[str, Any]], tuple[str, ...]]:
+        """Records that ``check`` takes, oldest first, and what is wrong with the others."""
         records, faults = [], []
-        for path in self.folder(name).result_paths(PROBES):
+        for path in self.folder(name).result_paths(analysis):
             try:
                 record = self._read(path, read_json)
-                check_schema(record.get("schema"), PROBE_SCHEMA)
-                studies([record])
+                check_schema(record.get("schema"), schema)
+                check([record])
                 records.append({**record, "run": name})
             except InputError as error:
                 faults.append(f"{path}: {error}")
             except (AttributeError, KeyError, TypeError, ValueError):
-                faults.append(f"{path} must hold a record of analysis {PROBES!r}; it is damaged. Delete it.")
-        return studies(records), tuple(faults)
+                faults.append(f"{path} must hold a record of analysis {analysis!r}; it is damaged. Delete it.")
+        return records, tuple(faults)
 
     def has_probes(self, name: str) -> bool:
         """Whether the run has any probe record, by looking at file names alone."""

@@ -22,11 +22,12 @@ from dashboards.views.one_run import checkpoint_options, checkpoints, options, s
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.picking import tell_job
 from dashboards.views.record import View
+from dashboards.views.steering_part import part, register_steering, steering_of, steerings_at
 from probes.methods import PROBES
 from workbench.errors import InputError
 
 PATH = "/probes"
-CONTROLS = ("run", "checkpoint", "study", "method", "component", "place", "target")
+CONTROLS = ("run", "checkpoint", "study", "method", "component", "place", "target", "steered")
 _ASKED = ("method", "component", "place", "target")
 """Controls that choose rows of a study, each among what the ones before leave."""
 OFFERS = ("missing", "examples", "pooled")
@@ -68,6 +69,7 @@ def layout() -> Any:
                 id="probes-body",
                 style={"display": "none"},
             ),
+            part(),
         ]
     )
 
@@ -96,6 +98,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         Input("url", "search"),
         *[Input(one, "value") for one in ids],
         Input("probes-shown", "data"),
+        Input("steering-shown", "data"),
     )(partial(choose, store))
     app.callback(
         *[Output(f"probes-{name}-message", "children") for name in OFFERS],
@@ -117,6 +120,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     app.callback(Output("probes-by-n", "style"), shown)(partial(show_by_n, store))
     app.callback(Output("probes-pooling", "style"), shown)(partial(show_pooling, store))
     app.callback(Output("probes-table", "children"), shown)(partial(show_table, store))
+    register_steering(app, store, complete)
 
 
 # What is chosen
@@ -139,8 +143,10 @@ def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, An
     if value is None:
         return before
     after = before.with_values({used: value})
+    if used == "target":
+        after = replace(after, steered=None)  # what is steered follows what is looked at
     if used == "run" and after.run != before.run:
-        after = replace(after, checkpoint=None, study=None)
+        after = replace(after, checkpoint=None, study=None, steered=None)
     return complete(store, after)
 
 
@@ -148,9 +154,14 @@ def complete(store: RunStore, state: PageState) -> PageState:
     """The state with a default for what is not chosen or not there: the newest run with probes, its last study."""
     state = with_run(store, state, store.has_probes, lambda run: {s.checkpoint for s in _studies(store, run)})
     study = study_of(store, state)
-    if study is None:
-        return state
-    state = replace(state, study=study.key)
+    if study is not None:
+        state = _with_rows(study, replace(state, study=study.key))
+    steering = steering_of(store, state)
+    return state if steering is None else replace(state, steered=steering.key)
+
+
+def _with_rows(study: Study, state: PageState) -> PageState:
+    """The state with what chooses rows of a study, each among what the ones before leave."""
     wanted: dict[str, str] = {}
     for name in _ASKED:
         there = study.values(name, **wanted)
@@ -182,6 +193,7 @@ def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, st
         "run": options((name, name) for name in store.names()),
         "checkpoint": checkpoint_options(checkpoints(store, state.run), kept),
         "study": options(here),
+        "steered": options((each.key, each.label) for each in steerings_at(store, state)[::-1]),
         **{name: options(pairs) for name, pairs in _asked_options(store, state).items()},
     }
 
