@@ -79,7 +79,7 @@ def test_a_seed_gives_the_same_again_and_another_seed_something_else(make, batch
 
 def test_a_task_on_which_no_layer_is_on_the_way_is_refused(batch, monkeypatch):
     monkeypatch.setattr(planted_transformers, "_on_the_way", lambda *_: 2)
-    with pytest.raises(ValueError, match="step sizes must leave 3 layers on the way"):
+    with pytest.raises(ValueError, match="step sizes must be stable, with 3 layers on the way"):
         constructed(TASK, batch, 0)
 
 

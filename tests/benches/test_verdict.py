@@ -97,6 +97,7 @@ def test_findings_keep_halves_and_kin_apart_and_say_by_which_rules(monkeypatch):
         return {draw: made[draw[0]] if draw[1] == 0 else [said("cg", "cg")] for draw in draws}
 
     monkeypatch.setattr(verdict, "judge_all", judge_all)
+    monkeypatch.setattr(verdict, "HALVES", {"tuning": (1,), "held_out": (31, 32)})
     data = verdict.run(print, 2, tasks=[0, 3]).data
     assert (data["code"], [row["n_planted"] for row in data["rows"]]) == (AGREEMENT_CODE, [2, 3])
     assert (data["tuning"]["right"], data["held_out"]["right"]) == (1.0, pytest.approx(2 / 3))
