@@ -1,0 +1,78 @@
+"""Optima that are found numerically, against published values, other implementations and their own neighbours."""
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.tasks import MultiTaskRegression
+from workbench.theory.gd_plus_plus import best_gd_plus_plus, residuals, risk, spectra
+from workbench.theory.other_attention import softmax_head_surrogate
+from workbench.theory.polynomial import best_steps, excess_of_steps
+from workbench.theory.softmax_heads import best_head, excesses, own_steps, shared_steps
+
+
+def test_ahns_three_layers_of_gd_plus_plus():
+    found = best_gd_plus_plus(3, 20, 5, "gaussian")
+    assert found.step_sizes == pytest.approx((0.379, 2.413, 9.635), rel=0.01)
+    assert found.gammas == pytest.approx((0.343, 1.364, 0.0), rel=0.01)
+    assert found.excess == pytest.approx(6.66e-4, rel=0.05)
+    b = [gamma / eta for gamma, eta in zip(found.gammas, found.step_sizes, strict=True)]
+    assert b[:2] == pytest.approx((0.905, 0.565), abs=0.01)  # figure 4 of Ahn et al.
+
+
+def test_von_oswalds_two_tied_layers():
+    found = best_gd_plus_plus(2, 10, 10, "uniform", tied=True)
+    variance = 1 / 12
+    assert found.step_sizes[0] == found.step_sizes[1]
+    assert found.step_sizes[0] / variance / 10 == pytest.approx(1.37, rel=0.03)
+    assert found.gammas[0] / variance / 10 == pytest.approx(0.179, rel=0.03)
+    assert found.excess * variance / 2 == pytest.approx(0.110, rel=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_sizes_found_have_no_better_neighbour(noise):
+    found = best_gd_plus_plus(2, 8, 3, "gaussian", noise)
+    sample, sizes = spectra(8, 3, "gaussian"), np.array([*found.step_sizes, found.gammas[0]])
+
+    def at(values: np.ndarray) -> float:
+        return risk(residuals(values[:2], np.array([values[2], 0.0]), sample, 8, noise))
+
+    assert at(sizes) == pytest.approx(found.excess)
+    for place in range(3):
+        for factor in (0.98, 1.02):
+            assert at(np.where(np.arange(3) == place, factor * sizes, sizes)) > found.excess
+
+
+def test_without_shrinking_the_risk_is_that_of_plain_steps():
+    steps = [0.4, 0.9]
+    sample = spectra(12, 4, "gaussian")
+    found = risk(residuals(np.array(steps), np.zeros(2), sample, 12, 0.5))
+    assert found == pytest.approx(excess_of_steps(steps, 12, 4, 0.5), rel=0.02)
+    plain = best_steps(2, 12, 4, 0.5).excess
+    assert best_gd_plus_plus(2, 12, 4, "gaussian", 0.5).excess < 0.9 * plain
+
+
+def test_one_softmax_head_is_best_where_training_ends():
+    sharpness, value, excess = best_head(40, 5, 0.5)
+    assert sharpness == pytest.approx(0.516, rel=0.02)  # trained: -.516 and -1.498
+    assert value == pytest.approx(1.498, rel=0.02)
+    assert excess / 5 + 0.1 == pytest.approx(0.4055, abs=0.003)
+    first_guess = softmax_head_surrogate(40, 5, 0.1)[0]
+    assert abs(sharpness - first_guess) > 0.05
+
+
+def test_steps_of_several_labels():
+    laws = MultiTaskRegression(noise_std=0.1**0.5, w_scale=0.5).laws()
+    own, shared = own_steps(laws), shared_steps(laws)
+    assert own[0].diagonal().tolist() == pytest.approx([48 / 52.4] * 4 + [0, 0])
+    assert own[1].diagonal().tolist() == pytest.approx([0, 0] + [48 / 52.4] * 4)
+    assert shared[0].diagonal().tolist() == pytest.approx([48 / 56.8] * 2 + [48 / 52.4] * 2 + [48 / 56.8] * 2)
+    assert excesses(own, laws) == pytest.approx([0.1031] * 2, abs=1e-4)
+    best = sum(excesses(shared, laws))
+    assert best / 2 == pytest.approx(0.1378, abs=1e-4)
+    for place in range(6):
+        for factor in (0.95, 1.05):
+            other = shared[0].clone()
+            other[place, place] *= factor
+            assert sum(excesses((other, other), laws)) > best
+    assert torch.equal(shared[0], shared[1])
