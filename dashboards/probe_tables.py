@@ -10,7 +10,8 @@ PROBE_NOTE = (
     "Scores are of prompts that nothing was fitted on; 95 % bootstrap interval over prompts; p: share of pairings "
     "with other prompts' targets that score as high. Ceiling: the best that any function of the prompt reaches; empty "
     "where no reference algorithm knows it. Selectivity: score less that of targets of other prompts at the same "
-    "strength. V-information and code: bits per prompt saved. A dash is a score that there is none of, never 0."
+    "strength. Control task, where prompts have types: every type has the target of a random type. V-information and "
+    "code: bits per prompt saved. A dash is a score that there is none of, never 0."
 )
 
 
@@ -25,8 +26,10 @@ def score_table(rows: Sequence[Row]) -> Table:
     lead = [(title, cells) for title, cells in lead if len(set(cells)) > 1]
     controls = {"shuffled": "_shuffled", "highest": "_shuffled_max", "untrained": "_untrained"}
     controls |= {"embedding": "_embedding", "control run": "_control"}
-    if all(row[f"{measure}_control"] is None for row in rows):
-        del controls["control run"]
+    controls |= {"control task": "_control_task"}
+    for title in ("control run", "control task"):
+        if all(row.get(f"{measure}{controls[title]}") is None for row in rows):
+            del controls[title]
     columns = [("", title) for title, _ in lead] + [("", "Layer")]
     columns += [("Score", title) for title in (measure_label(measure), "95 %", "p", "ceiling", "cosine")]
     columns += [("Controls", title) for title in (*controls, "selectivity")]
@@ -43,6 +46,6 @@ def _cells(row: Row, measure: str, controls: Sequence[str]) -> tuple[str, ...]:
         number(row[measure]),
         number_interval(row[f"{measure}_ci"]),
         *(number(row[name]) for name in ("p_value", "ceiling", "cosine")),
-        *(number(row[f"{measure}{suffix}"]) for suffix in controls),
+        *(number(row.get(f"{measure}{suffix}")) for suffix in controls),
         *(number(row[name]) for name in ("selectivity", "v_information", "code_length_saved")),
     )

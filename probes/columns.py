@@ -1,10 +1,10 @@
 """Targets as columns beside each other, and shuffled copies of them behind."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.examples import Examples, Seen
@@ -25,25 +25,72 @@ class Columns:
     Attributes:
         values: All targets, each a run of columns.
         parts: The columns of each target.
+        by_type: The control task's targets, in which every type of prompt has the target of a random type; None where
+            prompts have no types.
+        typed: Targets that are functions of the type, whose control task means something.
     """
 
     values: Float[Tensor, "prompt place column"]
     parts: dict[str, slice]
+    by_type: Float[Tensor, "prompt place column"] | None = None
+    typed: frozenset[str] = frozenset()
 
     def part(self, name: str) -> Float[Tensor, "prompt place column"]:
         """One target."""
         return self.values[..., self.parts[name]]
 
     def shuffled(self, n_copies: int, generator: torch.Generator) -> Float[Tensor, "prompt place column"]:
-        """All columns, then copies of all columns that belong to other prompts."""
+        """All columns, then copies of all columns that belong to other prompts; last, with copies, the control task."""
         orders = [torch.randperm(len(self.values), generator=generator) for _ in range(n_copies)]
-        return torch.cat([self.values, *(self.values[order] for order in orders)], -1)
+        last = [self.by_type] if n_copies and self.by_type is not None else []
+        return torch.cat([self.values, *(self.values[order] for order in orders), *last], -1)
+
+    def n_wide(self, n_copies: int) -> int:
+        """How often all columns stand beside themselves in `shuffled`."""
+        return 1 + n_copies + bool(n_copies and self.by_type is not None)
 
     def copies(self, n_copies: int) -> list[slice]:
         """The columns of each target in turn, then those of its copies, as `shuffled` has them."""
         width = self.values.shape[-1]
-        starts = range(0, (1 + n_copies) * width, width)
+        starts = range(0, self.n_wide(n_copies) * width, width)
         return [slice(start + part.start, start + part.stop) for start in starts for part in self.parts.values()]
+
+
+def with_control_task(
+    both: Sequence[Columns], types: Sequence[Int[Tensor, " _"]], generator: torch.Generator
+) -> list[Columns]:
+    """Columns of prompts to fit and to score on, with the targets of one control task for both.
+
+    Every type is given the target of a random prompt's type, once and for all, so that a probe can learn the map only
+    by telling types apart and remembering what each was given.
+
+    Args:
+        both: Columns of one group of places.
+        types: Type of every prompt.
+        generator: Draws the map.
+
+    Source:
+        Hewitt and Liang 2019, arXiv:1909.03368, section 2.
+    """
+    values, kinds = torch.cat([each.values for each in both]), torch.cat(list(types))
+    known, own = kinds.unique(return_inverse=True)
+    first = torch.stack([(own == kind).nonzero()[0, 0] for kind in range(len(known))])
+    of_type = values[first]
+    strays = (values - of_type[own]).abs().amax((0, 1))
+    least = 1e-6 * values.abs().amax((0, 1))
+    parts = both[0].parts
+    typed = frozenset(name for name, part in parts.items() if (strays[part] <= least[part]).all())
+    given = _given(own, len(known), generator)
+    split = of_type[given][own].split([len(each.values) for each in both])
+    return [replace(each, by_type=targets, typed=typed) for each, targets in zip(both, split, strict=True)]
+
+
+def _given(own: Int[Tensor, " _"], n_types: int, generator: torch.Generator) -> Int[Tensor, " _"]:
+    """For every type the type of a random prompt, not the same for all."""
+    given = own[torch.randint(len(own), (n_types,), generator=generator)]
+    while n_types > 1 and (given == given[0]).all():
+        given = own[torch.randint(len(own), (n_types,), generator=generator)]
+    return given
 
 
 def columns(

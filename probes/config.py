@@ -70,6 +70,9 @@ class ProbeConfig:
     """Pairings of predictions with other prompts' targets behind a p-value."""
     n_resamples: int = 1000
     """Bootstrap resamples over prompts."""
+    online_code: Literal["ridge", "all"] = "ridge"
+    """Of which methods for numbers the online code is measured: of ridge, in closed form, or of all, those that are
+    trained being fitted to six prefixes more."""
     training: MlpConfig = field(default_factory=MlpConfig)
     """How mlp, pooled_linear and pooled_mlp are trained."""
 
@@ -80,6 +83,7 @@ class ProbeConfig:
                 *(_chosen("components", name, COMPONENTS) for name in self.components),
                 _chosen("reading", self.reading, READINGS),
                 _chosen("scale", self.scale, ("sum", "mean")),
+                _chosen("online_code", self.online_code, ("ridge", "all")),
                 _counts("n_contexts", self.n_contexts, 1),
                 _counts("positions", self.positions, 0),
                 must(

@@ -250,6 +250,7 @@ def _of_component(
             untrained=float("nan") if untrained is None else untrained[site].item(),
             embedding=embedding[0].item(),
             control=None if control is None else control[site].item(),
+            control_task=None if outcome.by_type is None else outcome.by_type[site].item(),
             ceiling=ceiling,
             cosine=_number(scored.cosine[site]),
             mse=_number(scored.mse[site]),

@@ -136,7 +136,7 @@ def _solve(blocks: list[Sums], columns: Columns, n_copies: int) -> _Fitted:
     real = strengths[:, : len(own)]
     width = columns.values.shape[-1]
     saved = bits_saved([block.columns(slice(width)) for block in training], own) if n_copies else None
-    matched = found.solution(spread(real.repeat(1, 1 + n_copies), parts)) if n_copies else None
+    matched = found.solution(spread(real.repeat(1, columns.n_wide(n_copies)), parts)) if n_copies else None
     noise = validation.errors(linear.weights, linear.intercepts)[:, :width]
     return _Fitted(linear, matched, real, noise, saved)
 
@@ -148,8 +148,9 @@ def _outcomes(fitted: _Fitted, said: Tensor, test: Sums | None, columns: Columns
     return {
         name: Outcome(
             said=said[..., part],
-            shuffled=scores[0][:, :, index],
-            matched=scores[1][:, :, index],
+            shuffled=scores[0][:, :n_copies, index],
+            matched=scores[1][:, :n_copies, index],
+            by_type=scores[0][:, -1, index] if n_copies and name in columns.typed else None,
             n_features=fitted.linear.weights.shape[1],
             noise=fitted.noise[:, part],
             strengths=fitted.strengths[:, index],
@@ -160,12 +161,12 @@ def _outcomes(fitted: _Fitted, said: Tensor, test: Sums | None, columns: Columns
 
 
 def _copy_scores(linear: Linear, test: Sums, columns: Columns, n_copies: int) -> Float[Tensor, "site copy target"]:
-    """Held-out R^2 of the shuffled copies of every target."""
+    """Held-out R^2 of the shuffled copies of every target, and of the control task behind them where there is one."""
     errors = test.errors(linear.weights, linear.intercepts) * test.n
     about_mean = test.squares - test.y.square() / test.n
     scores = [1 - errors[:, part].sum(-1) / about_mean[part].sum() for part in columns.copies(n_copies)]
     n_targets = len(columns.parts)
-    return torch.stack(scores, -1)[:, n_targets:].unflatten(1, (n_copies, n_targets))
+    return torch.stack(scores, -1)[:, n_targets:].unflatten(1, (-1, n_targets))
 
 
 def total(parts: Iterable[Sums]) -> Sums:

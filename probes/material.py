@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.columns import Columns, check_varies, columns
+from probes.columns import Columns, check_varies, columns, with_control_task
 from probes.config import ProbeConfig
 from probes.places import Group
 from probes.record import ProbeTarget
@@ -69,9 +69,19 @@ def gather(
     fit_columns = columns(fit, task, targets, groups, config.scale)
     for found, group in zip(fit_columns, groups, strict=True):
         check_varies(found, group)
-    return Material(
-        fit, test, groups, fit_columns, columns(test, task, targets, groups, config.scale), components, config
-    )
+    test_columns = columns(test, task, targets, groups, config.scale)
+    types = [found for found in map(_types, (fit, test)) if found is not None]
+    for index in range(len(groups) if types else 0):
+        generator = torch.Generator().manual_seed(config.seed)  # the same map at all places
+        both = fit_columns[index], test_columns[index]
+        fit_columns[index], test_columns[index] = with_control_task(both, types, generator)
+    return Material(fit, test, groups, fit_columns, test_columns, components, config)
+
+
+def _types(batch: RegressionBatch) -> Tensor | None:
+    """The one latent that names a class for every prompt, such as which w of a pool; None where there is none."""
+    found = [value for value in batch.latents.values() if value.ndim == 1 and not value.is_floating_point()]
+    return found[0].cpu() if len(found) == 1 else None
 
 
 def regression_prompts(task: Task, seed: int, stream: str, n: int) -> RegressionBatch:

@@ -14,6 +14,8 @@ class Outcome:
         said: What they say of the held-out prompts; class numbers for classes.
         shuffled: Held-out scores of copies fitted to targets of other prompts; empty without copies.
         matched: The same at the strength chosen for the real targets.
+        by_type: Held-out score of the same fit to the control task; None where prompts have no types or the target is
+            no function of them.
         n_features: Numbers that a probe reads.
         noise: Squared error per column on validation samples; None for classes.
         strengths: Ridge strength chosen for each site; None for other methods.
@@ -25,6 +27,7 @@ class Outcome:
     shuffled: Float[Tensor, "site copy"]
     matched: Float[Tensor, "site copy"]
     n_features: int
+    by_type: Float[Tensor, " site"] | None = None
     noise: Float[Tensor, "site column"] | None = None
     strengths: Float[Tensor, " site"] | None = None
     saved: Float[Tensor, " site"] | None = None

@@ -123,13 +123,16 @@ class ProbeScore:
         embedding: Score of the same probe on the embedding of the tokens read.
         control: Score of the same probe on a control model, such as one trained with one w for all prompts; None if
             none was given.
+        control_task: Score of the same probe on a task in which every type of prompt (which w of a pool) has the target
+            of a random type (Hewitt and Liang 2019); None where prompts have no types, or the target is no function of
+            them.
         ceiling: The best score that any function of the prompt reaches on these prompts; None where it is not known.
         cosine: Mean over prompts of the cosine of decoded and true vector; None for a number.
         mse: Mean squared error per coordinate.
         v_information: Bits per prompt that the probe's Gaussian code saves over one that knows no activations (Xu et
             al. 2020, arXiv:2002.10689).
         code_length_saved: The same for the online code of the training prompts, each block coded by the probe fitted
-            to those before (Voita and Titov 2020, arXiv:2003.12298); None unless in closed form.
+            to those before (Voita and Titov 2020, arXiv:2003.12298); None where it was not measured.
         strength: Ridge strength chosen, relative to the mean variance of the activations; None for other methods.
         n_features: Numbers that the probe reads.
     """
@@ -153,6 +156,7 @@ class ProbeScore:
     untrained: float
     embedding: float
     control: float | None
+    control_task: float | None
     ceiling: float | None
     cosine: float | None
     mse: float | None

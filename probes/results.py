@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from probes.record import ProbeScore
 
 PROBES, SCHEMA = "probes", "mesascope/probe/1"
-KIND = Kind(PROBES, SCHEMA, code=1)
+KIND = Kind(PROBES, SCHEMA, code=2)
 
 
 def probe(
@@ -67,6 +67,7 @@ def row(score: "ProbeScore") -> Mapping[str, Any]:
     """
     measured = {"score": "", "ci": "_ci", "shuffled": "_shuffled", "shuffled_max": "_shuffled_max"}
     measured |= {"untrained": "_untrained", "embedding": "_embedding", "control": "_control"}
+    measured |= {"control_task": "_control_task"}
     values = {field.name: getattr(score, field.name) for field in dataclasses.fields(score)}
     told = {name: value for name, value in values.items() if name not in measured and name != "measure"}
     for measure in ("r2", "accuracy"):

@@ -92,7 +92,7 @@ def with_controls(record: Record, **where: Any) -> dict[str, list[float | None]]
     lines = {"R2": [row["r2"] for row in rows]}
     lines["  low, 95%"], lines["  high"] = ([row["r2_ci"][end] for row in rows] for end in (0, 1))
     lines["ceiling"] = [row["ceiling"] for row in rows]
-    for name in ("shuffled", "untrained", "embedding", "control"):
+    for name in ("shuffled", "untrained", "embedding", "control", "control_task"):
         lines[name] = [row[f"r2_{name}"] for row in rows]
     lines["selectivity"] = [row["selectivity"] for row in rows]
     return {name: values for name, values in lines.items() if any(value is not None for value in values)}

@@ -4,6 +4,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from probes.code_length import bits_saved_by, block_ends
+from probes.columns import Columns
+from probes.config import ProbeConfig
 from probes.material import Material, stream
 from probes.methods.ridge import check_enough
 from probes.outcome import Outcome, Outcomes
@@ -55,8 +58,7 @@ def _target(method: Probe, material: Material, name: str, fit: Tensor, test: Ten
     config, n_places = material.config, len(material.groups[0].places)
     generator = torch.Generator().manual_seed(config.seed)
     own, held_out = (
-        _copies(each[0].part(name), generator, copies=controls)
-        for each in (material.fit_columns, material.test_columns)
+        _copies(each[0], name, generator, copies=controls) for each in (material.fit_columns, material.test_columns)
     )
     n_train = config.n_train * n_places
     check_enough(n_train, fit.shape[-1])
@@ -70,19 +72,34 @@ def _target(method: Probe, material: Material, name: str, fit: Tensor, test: Ten
     pooling = getattr(probes, "shares", None)
     return Outcome(
         said=said[:, 0].unflatten(1, (-1, n_places)),
-        shuffled=by_copy[:, 1:],
-        matched=by_copy[:, 1:],
+        shuffled=by_copy[:, 1:2],
+        matched=by_copy[:, 1:2],
+        by_type=by_copy[:, 2] if by_copy.shape[1] > 2 else None,
         n_features=fit.shape[-1] * (fit.shape[-2] if method.pools else 1),
         noise=None if classes else (at_validation[:, 0] - validation.targets[0]).square().mean(1),
+        saved=_saved(method, config, train, n_places) if controls and not classes else None,
         pooling=None if pooling is None else pooling[:, 0],
     )
 
 
-def _copies(values: Tensor, generator: torch.Generator, *, copies: bool) -> Tensor:
-    """The targets, and those of other prompts behind if asked for: ``[copy sample column]``."""
-    order = torch.randperm(len(values), generator=generator)
-    both = torch.stack([values, values[order]] if copies else [values])
-    return rearrange(both, "copy prompt place column -> copy (prompt place) column")
+def _saved(method: Probe, config: ProbeConfig, train: Samples, n_places: int) -> Tensor | None:
+    """Bits per sample that the online code of the training prompts saves, where it is asked for."""
+    if config.online_code != "all":
+        return None
+    ends = [end * n_places for end in block_ends(config.n_train)]
+    own = Samples(train.activations, train.targets[:1])
+    return bits_saved_by(method, own, ends, config.training, config.seed)
+
+
+def _copies(columns: Columns, name: str, generator: torch.Generator, *, copies: bool) -> Tensor:
+    """The targets; if asked for those of other prompts, and the control task's behind: ``[copy sample column]``."""
+    values = columns.part(name)
+    both = [values]
+    if copies:
+        both.append(values[torch.randperm(len(values), generator=generator)])
+    if copies and columns.by_type is not None and name in columns.typed:
+        both.append(columns.by_type[..., columns.parts[name]])
+    return rearrange(torch.stack(both), "copy prompt place column -> copy (prompt place) column")
 
 
 def _r2(said: Tensor, truth: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class NearestMean:
 
     Attributes:
         classes: Class numbers.
-        means: Of each copy, the mean activation of each class.
+        means: Of each copy, the mean activation of each class; NaN for a class that it lacks, which is never said.
     """
 
     classes: Int[Tensor, " label"]
@@ -32,7 +32,7 @@ class NearestMean:
     def __call__(self, activations: Rows) -> Float[Tensor, "site copy sample column"]:
         """Class numbers."""
         distances = torch.cdist(activations.double()[:, None].expand(-1, self.means.shape[1], -1, -1), self.means)
-        return self.classes[distances.argmin(-1)].double()[..., None]
+        return self.classes[distances.nan_to_num(torch.inf).argmin(-1)].double()[..., None]
 
 
 def fit_nearest_mean(training: Samples, _validation: Samples, _settings: MlpConfig, _seed: int) -> NearestMean:

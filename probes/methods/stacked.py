@@ -111,31 +111,14 @@ def train(
         settings: How long and how fast.
         seed: Seeds initial weights and order of samples.
     """
-    generator = torch.Generator().manual_seed(seed)
-    scale = Scale.of(training)
-    inputs, aims = scale.inputs(training.activations), scale.aims(training.targets)
-    held, wanted = scale.inputs(validation.activations), scale.aims(validation.targets)
-    n_sites, n_copies = len(inputs), len(aims)
-    aims, wanted = (repeat(each, "copy ... -> (copy seed) ...", seed=settings.n_seeds) for each in (aims, wanted))
-    by_seed = [first_weights(first, seed, which) for which in range(settings.n_seeds)]
-    weights = {
-        name: repeat(
-            torch.stack([each[name] for each in by_seed]),
-            "seed ... -> site (copy seed) ...",
-            site=n_sites,
-            copy=n_copies,
-        ).clone()
-        for name in first
-    }
-    run = torch.func.vmap(torch.func.vmap(network, (0, None)), (0, 0))
-
-    def losses(weights: Weights, inputs: Tensor, aims: Tensor) -> Tensor:
-        return (run(weights, inputs) - aims).square().mean((-1, -2))
-
+    scale, losses = Scale.of(training), _losses_of(network)
     gradient = torch.func.grad(lambda weights, inputs, aims: losses(weights, inputs, aims).sum())
-    kept, least = dict(weights), torch.full((n_sites, n_copies * settings.n_seeds), torch.inf)
+    inputs, aims = _scaled(scale, training, settings.n_seeds)
+    held, wanted = _scaled(scale, validation, settings.n_seeds)
+    weights = _all_first(first, len(inputs), len(training.targets), settings.n_seeds, seed)
+    best = _Best(weights, torch.full((len(inputs), len(aims)), torch.inf))
     moments = [{name: torch.zeros_like(w) for name, w in weights.items()} for _ in range(2)]
-    every = max(1, settings.n_steps // _CHECKS)
+    generator, every = torch.Generator().manual_seed(seed), max(1, settings.n_steps // _CHECKS)
     for step in range(settings.n_steps):
         some = torch.randint(inputs.shape[1], (settings.n_batch,), generator=generator)
         slope = gradient(weights, inputs[:, some], aims[:, some])
@@ -143,14 +126,50 @@ def train(
         weights, moments = _adam(weights, slope, moments, rate, step + 1)
         if (step + 1) % every == 0 or step + 1 == settings.n_steps:
             with torch.no_grad():
-                now = losses(weights, held, wanted)
-            better = now < least
-            least = torch.where(better, now, least)
-            kept = {name: _where(better, w, kept[name]) for name, w in weights.items()}
-    best = least.unflatten(1, (n_copies, settings.n_seeds)).argmin(-1)
-    sites, copies = torch.arange(n_sites)[:, None], torch.arange(n_copies)[None]
-    chosen = {name: w.unflatten(1, (n_copies, settings.n_seeds))[sites, copies, best] for name, w in kept.items()}
-    return Trained(network, chosen, scale)
+                best = best.or_else(weights, losses(weights, held, wanted))
+    return Trained(network, best.over_seeds(settings.n_seeds), scale)
+
+
+def _scaled(scale: Scale, samples: Samples, n_seeds: int) -> tuple[Tensor, Tensor]:
+    """What networks see, and for each of them what it should say."""
+    aims = repeat(scale.aims(samples.targets), "copy ... -> (copy seed) ...", seed=n_seeds)
+    return scale.inputs(samples.activations), aims
+
+
+def _losses_of(network: Network) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    """The mean squared errors of all networks, from their weights, what they see and what they should say."""
+    run = torch.func.vmap(torch.func.vmap(network, (0, None)), (0, 0))
+    return lambda weights, inputs, aims: (run(weights, inputs) - aims).square().mean((-1, -2))
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The weights of least validation error so far, network by network."""
+
+    weights: Weights
+    errors: Float[Tensor, "site member"]
+
+    def or_else(self, weights: Weights, errors: Float[Tensor, "site member"]) -> "_Best":
+        """These, where they err less."""
+        better = errors < self.errors
+        kept = {name: _where(better, w, self.weights[name]) for name, w in weights.items()}
+        return _Best(kept, torch.where(better, errors, self.errors))
+
+    def over_seeds(self, n_seeds: int) -> Weights:
+        """Of each site and copy those of the best seed."""
+        best = self.errors.unflatten(1, (-1, n_seeds)).argmin(-1)
+        sites, copies = torch.arange(best.shape[0])[:, None], torch.arange(best.shape[1])[None]
+        return {name: w.unflatten(1, (-1, n_seeds))[sites, copies, best] for name, w in self.weights.items()}
+
+
+def _all_first(shapes: Mapping[str, tuple[int, ...]], n_sites: int, n_copies: int, n_seeds: int, seed: int) -> Weights:
+    """Initial weights of all networks."""
+    by_seed = [first_weights(shapes, seed, which) for which in range(n_seeds)]
+    stacked = {name: torch.stack([each[name] for each in by_seed]) for name in shapes}
+    return {
+        name: repeat(w, "seed ... -> site (copy seed) ...", site=n_sites, copy=n_copies).clone()
+        for name, w in stacked.items()
+    }
 
 
 def first_weights(shapes: Mapping[str, tuple[int, ...]], seed: int, which: int) -> Weights:

@@ -158,6 +158,47 @@ def test_ridge_from_sums_is_ridge_from_activations_in_memory():
                 torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
+def test_the_control_task_of_prompts_with_types_is_one_map_for_all_and_both_paths_agree_on_its_score():
+    """Of a pool, w is a function of the type and least squares of too few examples is not."""
+    from probes import linear, trained
+    from probes.evaluate import groups
+    from probes.material import gather
+    from probes.methods import PROBES
+    from probes.targets import find_target
+
+    pool = replace(TASK, weights="pool", n_pool=4)
+    config = replace(QUICK, targets=("w", "w_ols", "latent:pool_index"), n_contexts=(1,))
+    places = groups(config, D, CONTEXT, causal=True)
+    material = gather(pool, [find_target(name) for name in config.targets], places, ("resid",), config)
+    of_type = {}
+    for batch, [columns] in ((material.fit, material.fit_columns), (material.test, material.test_columns)):
+        assert columns.typed == {"w", "latent:pool_index"}
+        given = columns.by_type[:, 0, columns.parts["latent:pool_index"]][:, 0].long().tolist()
+        ws = columns.by_type[:, 0, columns.parts["w"]]
+        for own, other, w in zip(batch.latents["pool_index"].tolist(), given, ws, strict=True):
+            assert of_type.setdefault(own, other) == other
+            torch.testing.assert_close(w, pool.pool(torch.device("cpu"))[other].double())
+    assert len(of_type) == 4
+    assert of_type != {own: own for own in of_type}
+    streamed = linear.linear_outcomes(small(), material, controls=True)[0]["resid"]
+    kept = trained.trained_outcomes(PROBES["ridge"], small(), material, controls=True)[0]["resid"]
+    torch.testing.assert_close(streamed["w"].by_type, kept["w"].by_type, rtol=1e-5, atol=1e-5)
+    assert streamed["w_ols"].by_type is None
+    assert streamed["w"].shuffled.shape == (3, config.n_shuffles)
+
+
+def test_a_probe_that_can_tell_types_apart_learns_the_control_task_too():
+    pool = replace(TASK, weights="pool", n_pool=2, n_context=CONTEXT)
+    config = replace(QUICK, targets=("latent:pool_index", "y_earlier"), methods=("ridge", "nearest_mean"))
+    found = evaluate(Models(small(), small()), pool, config)
+    for score in found.scores:
+        assert (score.control_task is None) == (score.target == "y_earlier")
+        if score.target != "y_earlier":  # two classes as they are or swapped: as easy
+            assert score.control_task == pytest.approx(score.score)
+    without = evaluate(Models(small(), small()), TASK, replace(QUICK, targets=("w",)))
+    assert all(score.control_task is None for score in without.scores)
+
+
 def test_groups_of_places_that_do_not_fit_memory_are_done_in_turn(monkeypatch):
     from probes import linear
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.code_length import bits_saved, block_ends
+from probes.code_length import bits_saved, bits_saved_by, block_ends
 from probes.config import MlpConfig, ProbeConfig
 from probes.evaluate import Models, evaluate
 from probes.methods import PROBES, mlp, pooled
@@ -170,6 +170,39 @@ def test_the_online_code_of_a_gaussian_channel_saves_its_mutual_information():
     there, elsewhere = bits_saved(blocks, [slice(0, 1)])[:, 0].tolist()
     assert there == pytest.approx(0.5, abs=0.03)
     assert -0.01 < elsewhere < 0.003  # what is not there costs a little
+
+
+def test_the_online_code_of_a_method_fitted_anew_is_near_that_in_closed_form():
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 3200, 3, generator=g)
+    target = rows[0].double() @ torch.tensor([[1.0], [2.0], [0.0]], dtype=torch.float64)
+    both = Samples(rows, (target + 5.0**0.5 * torch.randn(3200, 1, generator=g, dtype=torch.float64))[None])
+    ends = block_ends(3200)
+    closed = bits_saved([Sums.of(rows[:, a:b], both.targets[0, a:b]) for a, b in pairwise([0, *ends])], [slice(0, 1)])
+    anew = bits_saved_by(PROBES["ridge"], both, ends, FEW, 0)
+    assert anew[0].item() == pytest.approx(closed[0].item(), abs=0.03)
+    assert abs(anew[1].item()) < 0.01
+    assert bits_saved_by(PROBES["pooled_linear"], samples(tokens=3, n=4), [2, 4], FEW, 0).tolist() == [0.0, 0.0]
+
+
+def test_the_online_code_of_an_mlp_knows_what_that_of_a_linear_probe_does_not():
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, 1600, 3, generator=g)
+    product = Samples(rows, (rows[0, :, :1] * rows[0, :, 1:2])[None].double())
+    settings = MlpConfig(n_hidden=16, n_steps=150, n_batch=64, lr=1e-2)
+    bits = {
+        name: bits_saved_by(PROBES[name], product, [400, 800, 1600], settings, 0).item() for name in ("mlp", "ridge")
+    }
+    assert bits["mlp"] > 0.5
+    assert abs(bits["ridge"]) < 0.02
+
+
+def test_the_online_code_of_trained_probes_is_measured_where_it_is_asked_for():
+    config = replace(QUICK, targets=("y_earlier",), methods=("mlp",), online_code="all")
+    config = replace(config, training=replace(FEW, n_steps=150, lr=1e-2))
+    found = evaluate(Models(small(), small()), TASK, config)
+    assert all(s.code_length_saved is not None for s in found.scores)
+    assert min(s.code_length_saved for s in found.scores) > 0.1  # that y stands at its token
 
 
 def test_blocks_end_at_halves():

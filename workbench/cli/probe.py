@@ -84,6 +84,7 @@ def print_probes(record: Mapping[str, Any]) -> None:
         listed = list(rows)
         _print_one(listed)
     say("shuffled: fitted to targets of other prompts. selectivity: score less that of such targets at equal strength.")
+    say("control task: every type of prompt, such as which w of a pool, has the target of a random type.")
     say("V-info and code: bits per prompt saved on held-out prompts and by the online code. ceiling: the best that any")
     say("function of the prompt reaches. Layer 0 is the embedding, layer l the stream after block l.")
 
@@ -100,19 +101,19 @@ def _print_one(rows: Sequence[Mapping[str, Any]]) -> None:
     title = f"{first['target']} by {first['method']} from {first['component']} ({first['reading']}, {where}{seen})"
     columns = ["layer", "R²" if measure == "r2" else "accuracy", "95%", "p", "ceiling", "cosine", "mse", "shuffled"]
     columns += ["selectivity", "untrained", "embedding", "V-info", "code"]
-    has_control = any(row[f"{measure}_control"] is not None for row in rows)
-    columns += ["control"] if has_control else []
-    print_table(title, columns, [_cells(row, measure, has_control=has_control) for row in rows])
+    more = [name for name in ("control", "control_task") if any(row[f"{measure}_{name}"] is not None for row in rows)]
+    columns += [name.replace("_", " ") for name in more]
+    print_table(title, columns, [_cells(row, measure, more) for row in rows])
 
 
-def _cells(row: Mapping[str, Any], measure: str, *, has_control: bool) -> list[str]:
+def _cells(row: Mapping[str, Any], measure: str, more: Sequence[str]) -> list[str]:
     low, high = row[f"{measure}_ci"]
     name = str(row["layer"]) if row["head"] is None else f"{row['layer']} head {row['head']}"
     cells = [name, number(row[measure]), f"{number(low)} to {number(high)}", number(row["p_value"])]
     cells += [number(row["ceiling"]), number(row["cosine"]), number(row["mse"]), number(row[f"{measure}_shuffled"])]
     cells += [number(row["selectivity"]), number(row[f"{measure}_untrained"]), number(row[f"{measure}_embedding"])]
     cells += [number(row["v_information"]), number(row["code_length_saved"])]
-    return [*cells, number(row[f"{measure}_control"])] if has_control else cells
+    return [*cells, *(number(row[f"{measure}_{name}"]) for name in more)]
 
 
 VERB = Verb("probe", "RUN [--step N] [--control RUN] [--json]", "what can be decoded where, with controls", run)
