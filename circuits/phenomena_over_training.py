@@ -117,7 +117,7 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else math.nan
 
 
-def line(points: Sequence[tuple[float, float]], *, log: bool) -> dict[str, Any]:
+def line(points: Sequence[tuple[int | float, float]], *, log: bool) -> dict[str, Any]:
     """Least squares of values on the logarithm of steps, or on thousands of steps: slope, R², number of points.
 
     Args:

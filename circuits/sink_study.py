@@ -19,11 +19,12 @@ CUTS = {"sink": 0.5, "drain": 0.5, "peak": 3.0}
 """Views of the stored numbers: attention above the first, value ratio below the second, stream ratio above the last."""
 
 _THREE_LAYERS = {"small": "small_3", "paper": "paper_3"}
+_SHORT = {"train.n_steps": 1000, "task.n_positions": 64, "train.checkpoint_every": 100}
 _SGD = {"train.optimizer": "sgd", "train.lr": 0.03, "train.momentum": 0.9, "train.weight_decay": 1e-4}
 
 
 def _arm(name: str, changes: Mapping[str, Any] | None = None) -> Arm:
-    return Arm(f"bb3-{name}", "bigram_backcopy", _THREE_LAYERS, changes or {})
+    return Arm(f"bb3-{name}", "bigram_backcopy", _THREE_LAYERS, changes or {}, at={"small": _SHORT})
 
 
 ARMS = by_name(

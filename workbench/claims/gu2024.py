@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.claims.record import Claim, Measurement
+from workbench.errors import InputError
 
 _RANDOM, _REPEATED = "random tokens", "repeated tokens"
 
 
 def by_input(record: Mapping[str, Any]) -> Measurement:
     """The sink rate of a language model's head record on natural, random and repeated tokens."""
-    rates = record["extreme"]["sink"]
+    rates = record.get("extreme", {}).get("sink", {})
+    if _REPEATED not in rates or _RANDOM not in rates:
+        raise InputError(f"--record must hold sink rates on {_RANDOM} and {_REPEATED}; write it with heads --model.")
     natural = {name: told for name, told in rates.items() if name not in (_RANDOM, _REPEATED)}
     texts = [told["rate"] for told in natural.values()]
     repeated, drawn = rates[_REPEATED]["rate"], rates[_RANDOM]["rate"]
@@ -33,4 +36,5 @@ BY_INPUT = Claim(
     published="GPT2-XL 77.0, 70.3, 62.3 %; Mistral-7B 97.5, 75.2, 0.0 % (natural, random, repeated)",
     recipes={},
     check=by_input,
+    of_records=True,
 )

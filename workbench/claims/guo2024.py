@@ -17,9 +17,9 @@ from workbench.opened import Run
 from workbench.tasks import BigramBackcopy
 
 _CITATION = "Guo et al. 2024, arXiv:2410.13835"
-_ONE_LAYER = Arm("bb1-softmax", "bigram_backcopy", {"small": "small", "paper": "paper"}, n_seeds=5)
+_ONE_LAYER = Arm("bb1-softmax", "bigram_backcopy", {"small": "demo", "paper": "paper"}, n_seeds=5)
 _THREE_LAYERS = tuple(ARMS[name] for name in ("bb3-softmax", "bb3-sgd", "bb3-relu"))
-_DOMAINS = Arm("bb-domains", "domain_backcopy", {"small": "small", "paper": "paper"})
+_DOMAINS = Arm("bb-domains", "domain_backcopy", {"small": "demo", "paper": "paper"})
 _N_SAMPLED = 2000
 
 
@@ -106,7 +106,7 @@ def _lengths(runs: Sequence[Look]) -> tuple[str, ...]:
 
 def first_step(look: Look, of: Callable[[Mapping[str, Any]], bool]) -> float | None:
     """The first checkpoint at which something holds."""
-    return next((row["step"] for row in look["rows"] if of(row)), None)
+    return next((float(row["step"]) for row in look["rows"] if of(row)), None)
 
 
 def timing(looks: Looks) -> Measurement:

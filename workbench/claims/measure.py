@@ -77,6 +77,19 @@ def measure(claim: Claim, run: Run) -> dict[str, Any]:
     return measured
 
 
+def measure_record(claim: Claim, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a claim about language models on a head record, which is no run: nothing is kept.
+
+    Args:
+        claim: One with ``of_records``.
+        record: As ``mesascope heads --model NAME --out FILE`` writes it.
+
+    Raises:
+        InputError: If the record lacks what the claim is about.
+    """
+    return _record(claim, claim.check(record), str(record.get("model")), None)
+
+
 def measure_all(run: Run) -> list[dict[str, Any]]:
     """Check every claim of whose recipes the run follows one."""
     return [measure(claim, run) for claim in CLAIMS.values() if _follows(claim, run)]

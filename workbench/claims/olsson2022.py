@@ -14,7 +14,7 @@ from workbench.claims.seeds import Look, measurement
 from workbench.opened import Run
 
 _CITATION = "Olsson et al. 2022, arXiv:2209.11895"
-_REPEATED = Arm("repeated", "repeated_tokens", {"small": "small", "paper": "paper"})
+_REPEATED = Arm("repeated", "repeated_tokens", {"small": "demo", "paper": "paper"})
 
 
 def _ideal(n_block: int, n_copies: int) -> tuple[float, float]:

@@ -76,6 +76,7 @@ class Claim:
         published: The published value with its setting.
         recipes: For each preset that can test it, the task.
         check: From an agreement record to what was found; of a study, from ``Looks``.
+        of_records: Whether ``check`` takes the head record of a language model instead.
         study: Runs that it is about, where one run's agreement does not tell; ``recipes`` is then empty.
     """
 
@@ -87,3 +88,4 @@ class Claim:
     recipes: Mapping[str, str]
     check: Callable[[Mapping[str, Any]], Measurement]
     study: Study | None = None
+    of_records: bool = False

@@ -17,9 +17,15 @@ from workbench.tasks.icl_classification import ICLClassification, accuracy
 _CITATION = "Reddy 2023, arXiv:2312.03002"
 _ANALYSIS, _CODE = "in_context_accuracy", 1
 _N_PROMPTS, _AT_ONCE = 4096, 1024
-_LABELS = {"task.n_labels": 8}
-_DEFAULT = Arm("icl", "icl_classification", {"small": "small", "paper": "paper"}, n_seeds=6)
-_CONTROL = Arm("icl-l-is-n", "icl_classification", {"small": "small", "paper": "paper"}, _LABELS, n_seeds=6)
+_PRESETS = {"small": "demo", "paper": "paper"}
+_DEFAULT = Arm("icl", "icl_classification", _PRESETS, n_seeds=6)
+_CONTROL = Arm(
+    "icl-l-is-n",
+    "icl_classification",
+    _PRESETS,
+    at={"small": {"task.n_labels": 4}, "paper": {"task.n_labels": 8}},
+    n_seeds=6,
+)
 """As many labels as pairs: every label stands in every context, and so none says that the context matters."""
 LEARNT = 0.9
 

@@ -29,6 +29,9 @@ class Arguments:
     """Seeds of each arm; its own number if not given."""
     change: tuple[str, ...] = ()
     """Settings that win over those of all arms: train.device=cuda, say."""
+    record: str | None = None
+    """A head record of a language model, from mesascope heads --model NAME --out FILE: claims about such are checked on
+    it."""
     out: str | None = None
     """File that the records are written to as well."""
 
@@ -48,6 +51,8 @@ def run(arguments: Sequence[str]) -> int:
         records = [record for record in records if record["id"] in names]
     if given.measure:
         records = _measured(records, given)
+    if given.record is not None:
+        records = _on_record(records, Path(given.record))
     if given.out is not None:
         from workbench.files import write_json
 
@@ -74,6 +79,16 @@ def _measured(records: Sequence[Mapping[str, Any]], given: Arguments) -> list[Ma
         trained = train_arms(arms, Path(given.runs), report=show, **settings)
     tell = stage_notes("claims")
     return [measure_study(CLAIMS[r["id"]], trained, tell) if r["id"] in studies else r for r in records]
+
+
+def _on_record(records: Sequence[Mapping[str, Any]], path: Path) -> list[Mapping[str, Any]]:
+    """The records, those of claims about language models checked on a head record."""
+    from workbench.claims import CLAIMS
+    from workbench.claims.measure import measure_record
+    from workbench.files import read_object
+
+    head_record = read_object(path)
+    return [measure_record(CLAIMS[r["id"]], head_record) if CLAIMS[r["id"]].of_records else r for r in records]
 
 
 def print_claims(records: Sequence[Mapping[str, Any]]) -> None:
