@@ -20,7 +20,7 @@ from workbench.runs import RunFolder, result_key
 PATTERNS = "head_patterns"
 _FOLDER = "_models"
 """Inside the runs folder; no run can have such a name."""
-_CODE = 1
+_CODE = 2
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 
 

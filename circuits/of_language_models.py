@@ -13,7 +13,7 @@ from torch import Tensor
 from circuits.heads import HeadsConfig, measure_heads, sink_rates
 from circuits.induction_worth import WorthConfig, induction_worth
 from circuits.kept_patterns import patterns_to_data
-from circuits.language import LanguageModel, Text, fold_bridge, random_rows, text_rows
+from circuits.language import LanguageModel, Text, fold_bridge, one_token_rows, random_rows, text_rows
 from circuits.of_runs import SCHEMA
 from circuits.prompt_patterns import chosen_prompts, with_patterns
 from circuits.reading import ReadingConfig, read_text
@@ -95,8 +95,9 @@ def heads_of_language_model(
 ) -> LanguageHeads:
     """The head record of a language model, and patterns to look at.
 
-    Scores and loss changes are on the texts; sink rates, which are read on no repeated tokens, stand beside those on
-    random and on repeated tokens (Gu et al. 2024, section 4).
+    Scores and loss changes are on the texts. Their sink rates stand beside those on random tokens, on a block of random
+    tokens repeated, and on one token repeated, which Gu et al. (2024, section 4) call repeated: without BOS all its
+    positions are alike where positions are relative.
 
     Args:
         model: From `circuits.language.open_language_model`.
@@ -227,6 +228,9 @@ def _controls(model: LanguageModel, config: LanguageConfig) -> dict[str, Int[Ten
             n_block=max(n_block, 2),
             n_prompts=config.n_prompts,
             seed=config.seed,
+        ),
+        "one token repeated": one_token_rows(
+            model.ids, n_rows=config.n_prompts, n_tokens=config.n_tokens, bos=model.bos, seed=config.seed
         ),
     }
 

@@ -3,7 +3,7 @@
 from circuits.language.fingerprint import files_sha256
 from circuits.language.folding import fold_bridge
 from circuits.language.opening import LanguageModel, open_language_model
-from circuits.language.stimuli import random_rows, text_rows
+from circuits.language.stimuli import one_token_rows, random_rows, text_rows
 from circuits.language.texts import TEXTS, Text, text_of_file
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Text",
     "files_sha256",
     "fold_bridge",
+    "one_token_rows",
     "open_language_model",
     "random_rows",
     "text_of_file",

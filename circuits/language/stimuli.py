@@ -46,5 +46,12 @@ def random_rows(ids: range, *, n_rows: int, n_tokens: int, bos: int | None, seed
     return _after(bos, drawn)
 
 
+def one_token_rows(ids: range, *, n_rows: int, n_tokens: int, bos: int | None, seed: int) -> Rows:
+    """One random token per row, over and over, after the BOS token if there is one."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(ids.start, ids.stop, (n_rows, 1), generator=generator)
+    return _after(bos, drawn.repeat(1, n_tokens - (bos is not None)))
+
+
 def _after(bos: int | None, rows: Tensor) -> Tensor:
     return rows if bos is None else torch.cat([rows.new_full((len(rows), 1), bos), rows], dim=1)

@@ -300,7 +300,12 @@ def test_a_language_model_is_drawn_from_its_record_alone(with_model, model_name)
     assert record is not None
     assert "begins every row" in tell_measured(record)
     assert "2 of 8 heads were silenced" in tell_measured(record)
-    assert [row[0] for row in sink_rate_table(record).rows] == [*WORDS, "random tokens", "repeated tokens"]
+    assert [row[0] for row in sink_rate_table(record).rows] == [
+        *WORDS,
+        "random tokens",
+        "repeated tokens",
+        "one token repeated",
+    ]
     assert [row[1] for row in induction_table(record).rows][-2:] == ["highest induction score", "control"]
     unsilenced = next(head for head in record["heads"] if head["loss_change_zeroed"] is None)
     told = contrast_figure(record, unsilenced).layout.annotations

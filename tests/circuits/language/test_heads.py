@@ -107,10 +107,27 @@ def test_patterns_are_kept_to_a_two_hundredth_and_named_by_their_texts(model: La
 
 
 def test_sinks_are_also_read_on_random_and_on_repeated_tokens_and_bos_is_named(record: dict):
-    assert list(record["extreme"]["sink"]) == ["sea", "whale", "random tokens", "repeated tokens"]
+    assert list(record["extreme"]["sink"]) == [
+        "sea",
+        "whale",
+        "random tokens",
+        "repeated tokens",
+        "one token repeated",
+    ]
     assert record["bos"]["token"] == 0
     assert record["sink_tokens"][0]["text"] == "<|begin|>"
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_one_token_repeated_has_no_sink_without_bos_for_its_positions_are_alike(folder: Path):
+    without = open_language_model(str(folder), bos="none")
+    config = replace(SMALL, n_silenced=0, n_induction=0, weights=False)
+    told = heads_of_language_model(without, TEXTS, config).record
+    sink = told["extreme"]["sink"]["one token repeated"]
+    assert sink["alpha"] == [pytest.approx([sink["uniform_alpha"]] * 4, abs=1e-3)] * 2
+    assert told["weights_left_out"] == "not asked for"
+    assert "repeated" not in told
+    assert told["heads"][0]["copying"] is None
 
 
 def test_windows_longer_than_the_model_and_memory_too_small_are_refused(model: LanguageModel):

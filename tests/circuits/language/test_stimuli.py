@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuits.language import TEXTS, random_rows, text_of_file, text_rows
+from circuits.language import TEXTS, one_token_rows, random_rows, text_of_file, text_rows
 from workbench.errors import InputError
 
 
@@ -32,6 +32,13 @@ def test_random_rows_are_ordinary_tokens_equally_likely():
     share = torch.stack([(rows[:, 1:] == token).double().mean() for token in (3, 4, 5)])
     assert share.sum() == 1
     assert ((share - 1 / 3).abs() < 4 * (2 / 9 / 12000) ** 0.5).all()
+
+
+def test_rows_of_one_token_hold_it_over_and_over():
+    rows = one_token_rows(range(3, 90), n_rows=20, n_tokens=5, bos=1, seed=0)
+    assert (rows[:, 0] == 1).all()
+    assert (rows[:, 1:] == rows[:, 1:2]).all()
+    assert len(set(rows[:, 1].tolist())) > 10
 
 
 def test_the_texts_that_ship_are_long_and_of_their_kind():
