@@ -102,6 +102,12 @@ def tell_labels(head: Head) -> str:
     return ", ".join(LABELS.get(each, str(each)) for each in head["labels"]) or "–"
 
 
+def _token(sink: Mapping[str, Any]) -> str:
+    if sink["token"] is None:
+        return "differs"
+    return f"{sink['token']} {sink['text']!r}" if "text" in sink else str(sink["token"])
+
+
 def sink_table(record: Mapping[str, Any]) -> Table:
     """The positions that heads rest on; three phenomena, never one number.
 
@@ -112,7 +118,7 @@ def sink_table(record: Mapping[str, Any]) -> Table:
     rows = [
         (
             str(each["position"]),
-            "differs" if each["token"] is None else str(each["token"]),
+            _token(each),
             number(each["sink_share"]),
             number(each["value_ratio"]),
             number(each["residual_ratio"]),

@@ -20,7 +20,8 @@ def extreme_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
         record: A head record.
         scheme: Colour scheme.
     """
-    figure = make_subplots(rows=1, cols=3, subplot_titles=_TITLES, horizontal_spacing=0.08)
+    titles = [f"{title}<br><sup>{unit}</sup>" for title, unit in zip(_TITLES, _UNITS, strict=True)]
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.08)
     extreme = record["extreme"]
     for place, domain, name in _apart(record):
         mark = domain_mark(place, scheme)
@@ -35,10 +36,8 @@ def extreme_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
     for col, level in ((1, 1.0), (2, 1.0), (3, sink["uniform_alpha"])):
         figure.add_hline(y=level, line=dotted, row=1, col=col)  # type: ignore[arg-type]  # its own defaults are texts
     figure.add_hline(y=sink["epsilon"], line={**dotted, "dash": "dash"}, row=1, col=3)  # type: ignore[arg-type]
-    for col, unit in enumerate(_UNITS, 1):
-        figure.update_yaxes(title={"text": unit}, row=1, col=col)
     for col in (1, 2):
-        figure.update_yaxes(type="log", exponentformat="power", row=1, col=col)
+        figure.update_yaxes(type="log", dtick="D2", exponentformat="power", row=1, col=col)
     figure.update_yaxes({"range": [-0.03, 1.03]}, row=1, col=3)
     n_layers = len(record["layers"])
     figure.update_xaxes(title={"text": "Layer"}, **_layer_axis(range(n_layers), [str(i) for i in range(n_layers)]))
@@ -57,7 +56,7 @@ def extreme_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
             f"dashed: epsilon {sink['epsilon']:g}, over which it counts.<br>Sink rate at T = {sink['T']}: {rates}</sup>"
         },
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
-        margin={"t": 124},
+        margin={"t": 136},
     )
     return figure
 

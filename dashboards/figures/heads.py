@@ -55,7 +55,7 @@ def heads_figure(
             z=shown,
             text=letters,
             texttemplate="%{text}",
-            textfont={"size": 13},
+            textfont={"size": 13 if n_layers <= 16 else 11},
             hovertext=told,
             hovertemplate="%{hovertext}<extra></extra>",
             coloraxis="coloraxis",

@@ -65,10 +65,10 @@ _ABOUT = (
 def layout() -> Any:
     """The page without data."""
     controls = {
-        "run": ("Run or language model", 300),
-        "checkpoint": ("Checkpoint or record", 300),
-        "score": ("Score", 460),
-        "head": ("Head", 220),
+        "run": ("Run or language model", 270),
+        "checkpoint": ("Checkpoint or record", 270),
+        "score": ("Score", 410),
+        "head": ("Head", 210),
         "prompt": ("First prompt", 110),
     }
     missing = dmc.Alert(
@@ -145,6 +145,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     app.callback(Output("heads-training", "style"), Output("heads-training-place", "style"), shown)(
         partial(show_height, store)
     )
+    app.callback(Output("heads-map", "style"), shown)(partial(show_map_height, store))
     for name, tell in TABLES.items():
         app.callback(Output(f"heads-{name}", "children"), shown)(partial(show_table, store, tell))
     app.callback(Output("heads-induction-place", "style"), shown)(partial(show_induction_place, store))
@@ -336,6 +337,13 @@ def show_height(store: RunStore, search: str | None) -> tuple[dict[str, str], di
     several = len(records_of(store, state.run)) > 1
     place = {"display": "none"} if state.model is not None else {}
     return {"height": "460px" if several else "70px"}, place
+
+
+def show_map_height(store: RunStore, search: str | None) -> dict[str, str]:
+    """A map of many layers needs more room, so that letters stay apart."""
+    _, record = _shown(store, search)
+    n_layers = len(record["layers"]) if record else 0
+    return {"height": f"{max(520, 170 + 21 * n_layers)}px"}
 
 
 def show_induction_place(store: RunStore, search: str | None) -> dict[str, str]:

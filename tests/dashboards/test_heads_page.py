@@ -257,6 +257,7 @@ def test_callbacks_draw_the_record_or_nothing(kept):
         assert heads.show_table(kept, tell, None) is None
     assert heads.show_height(kept, search) == ({"height": "70px"}, {})
     assert heads.show_induction_place(kept, search) == {"display": "none"}
+    assert heads.show_map_height(kept, search) == {"height": "520px"}
     assert heads.slider_of(kept, heads.complete(kept, PageState.of(search)))[-1] == {"display": "none"}
 
 
