@@ -96,41 +96,68 @@ def measure_heads(
     """
     if not domains or any(batch.tokens.is_floating_point() for batch in domains.values()):
         raise InputError("heads needs prompts of token ids in at least one domain; got none, or vectors.")
-    on_text = {name: d for name, d in HEAD_DETECTORS.items() if d.stimulus == "text"}
-    readings = {}
-    for name, batch in domains.items():
-        tell(f"reading domain {name}")
-        settings = ReadingConfig(config.n_batch, config.sink_length, config.epsilon)
-        readings[name] = read_text(model, batch, on_text, settings)
+    readings = _readings(model, domains, config, tell)
     tell("looking for heads on repeated random tokens")
     scores, chances = _detected(model, readings, ids, first, config, max(b.tokens.shape[1] for b in domains.values()))
-    mean_z = torch.stack([reading.mean_z for reading in readings.values()]).mean(0)
-    changes = None
-    if config.interventions:
-        losses = {name: reading.losses for name, reading in readings.items()}
-        chosen = _most_different(readings, config.n_silenced)
-        changes = loss_changes(model, domains, losses, mean_z, config.n_batch, tell, chosen)
+    changes = _changes(model, domains, readings, config, tell) if config.interventions else None
     tell("reading the weights")
     of_weights = _weight_scores(weights, ids)
-    n_layers, n_heads = mean_z.shape[:2]
-    heads = [
-        _head(layer, head, readings, scores, chances, changes, of_weights, config)
-        for layer in range(n_layers)
-        for head in range(n_heads)
-    ]
     text = next(iter(domains.values()))
     return {
         "bos": {"token": first, "policy": "none" if first is None else "begins every prompt"},
         "domains": {name: _domain(domains[name], reading) for name, reading in readings.items()},
-        "heads": heads,
+        "heads": [
+            _head(layer, head, readings, scores, chances, changes, of_weights, config)
+            for layer, head in _all_heads(readings)
+        ],
         "layers": _layers(readings),
         "sink_tokens": _sink_tokens(readings, text.tokens),
-        "extreme": {
-            "sink": {name: sink_rates(reading, config) for name, reading in readings.items()},
-            "drain": {name: _ratio(reading.value_norms).tolist() for name, reading in readings.items()},
-            "peak": {name: reading.stream_norms.tolist() for name, reading in readings.items()},
-            "massive": [to_data(each) for each in massive_activations(model, text.tokens[:_N_EXTREME])],
-        },
+        "extreme": _extremes(model, readings, text, config),
+    }
+
+
+def _readings(
+    model: Hooked, domains: Mapping[str, TokenBatch], config: HeadsConfig, tell: Callable[[str], None]
+) -> dict[str, Reading]:
+    """One pass over each domain."""
+    on_text = {name: d for name, d in HEAD_DETECTORS.items() if d.stimulus == "text"}
+    settings = ReadingConfig(config.n_batch, config.sink_length, config.epsilon)
+    readings = {}
+    for name, batch in domains.items():
+        tell(f"reading domain {name}")
+        readings[name] = read_text(model, batch, on_text, settings)
+    return readings
+
+
+def _changes(
+    model: Hooked,
+    domains: Mapping[str, TokenBatch],
+    readings: Mapping[str, Reading],
+    config: HeadsConfig,
+    tell: Callable[[str], None],
+) -> dict[str, dict[str, Tensor]]:
+    """What the loss does when heads are silenced."""
+    mean_z = torch.stack([reading.mean_z for reading in readings.values()]).mean(0)
+    losses = {name: reading.losses for name, reading in readings.items()}
+    chosen = _most_different(readings, config.n_silenced)
+    return loss_changes(model, domains, losses, mean_z, config.n_batch, tell, chosen)
+
+
+def _all_heads(readings: Mapping[str, Reading]) -> list[tuple[int, int]]:
+    """Layer and head of every one, in order."""
+    n_layers, n_heads = next(iter(readings.values())).mean_z.shape[:2]
+    return [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
+
+
+def _extremes(
+    model: Hooked, readings: Mapping[str, Reading], text: TokenBatch, config: HeadsConfig
+) -> dict[str, dict[str, Any] | list[Any]]:
+    """Sinks, drains, peaks and the largest activations, apart."""
+    return {
+        "sink": {name: sink_rates(reading, config) for name, reading in readings.items()},
+        "drain": {name: _ratio(reading.value_norms).tolist() for name, reading in readings.items()},
+        "peak": {name: reading.stream_norms.tolist() for name, reading in readings.items()},
+        "massive": [to_data(each) for each in massive_activations(model, text.tokens[:_N_EXTREME])],
     }
 
 
