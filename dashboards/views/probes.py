@@ -32,6 +32,8 @@ _ASKED = ("method", "component", "place", "target")
 """Controls that choose rows of a study, each among what the ones before leave."""
 OFFERS = ("missing", "examples", "pooled")
 _POOLED = "pooled_linear"
+_NAMED = 12
+"""Checkpoints up to which all that were probed are named on the slider."""
 _ABOUT = (
     "A probe is fitted to activations and scored on other prompts. A score shows what is there, not what is used, and "
     "an untrained transformer already spreads its inputs: read every score beside the ceiling, the model before "
@@ -63,6 +65,7 @@ def layout() -> Any:
             dcc.Interval(id="probes-tick", interval=1000, disabled=True),
             dcc.Store(id="probes-shown"),
             selects("probes", names),
+            html.Div(_slider(), id="probes-slide", style={"display": "none"}),
             _offer("missing"),
             html.Div(
                 [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Grid(figures, gutter="md")],
@@ -72,6 +75,14 @@ def layout() -> Any:
             part(),
         ]
     )
+
+
+def _slider() -> Any:
+    """Slides over the checkpoints of a run, the way training went."""
+    return [
+        dmc.Text("Checkpoints over training", size="sm", fw=500, mb=2),
+        dmc.Slider(id="probes-slider", min=0, max=1, step=1, label=None, updatemode="mouseup", mb="xl", maw=1000),
+    ]
 
 
 def _offer(name: str) -> html.Div:
@@ -95,8 +106,11 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     app.callback(
         *[Output(one, "value") for one in ids],
         *[Output(one, "data") for one in ids],
+        *[Output("probes-slider", name) for name in ("value", "max", "marks")],
+        Output("probes-slide", "style"),
         Input("url", "search"),
         *[Input(one, "value") for one in ids],
+        Input("probes-slider", "value"),
         Input("probes-shown", "data"),
         Input("steering-shown", "data"),
     )(partial(choose, store))
@@ -130,11 +144,32 @@ def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]
     """Address and controls, each following the other."""
     used = str(ctx.triggered_id or "url").removeprefix("probes-")
     before = complete(store, PageState.of(search))
-    after = chosen(store, before, used, dict(zip(CONTROLS, values)))
+    given: dict[str, Any] = dict(zip(CONTROLS, values))
+    if used == "slider":
+        used, given = "checkpoint", {"checkpoint": slid(store, before, values[len(CONTROLS)])}
+    after = chosen(store, before, used, given)
     if after != before:
         set_props("url", {"search": after.search})
     offers = options_of(store, after)
-    return *[offered(getattr(after, name), offers[name]) for name in CONTROLS], *[offers[name] for name in CONTROLS]
+    shown = [offered(getattr(after, name), offers[name]) for name in CONTROLS]
+    return *shown, *[offers[name] for name in CONTROLS], *slider_of(store, after)
+
+
+def slid(store: RunStore, state: PageState, index: Any) -> int | None:
+    """The checkpoint at a place of the slider."""
+    steps = checkpoints(store, state.run)
+    return steps[index] if isinstance(index, int) and 0 <= index < len(steps) else None
+
+
+def slider_of(store: RunStore, state: PageState) -> tuple[int, int, list[dict[str, Any]], dict[str, str]]:
+    """Place, last place, marks and style of the slider: the steps that were probed are named, as far as they fit."""
+    steps = checkpoints(store, state.run)
+    kept = {study.checkpoint for study in _studies(store, state.run)}
+    named = [step for step in steps if step in kept or step in (steps[0], steps[-1])]
+    named = named[:: 1 + len(named) // _NAMED]
+    marks = [{"value": i, "label": str(step)} if step in named else {"value": i} for i, step in enumerate(steps)]
+    place = steps.index(state.checkpoint) if state.checkpoint in steps else 0
+    return place, max(len(steps) - 1, 1), marks, {"display": "block" if len(steps) > 1 else "none"}
 
 
 def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, Any]) -> PageState:

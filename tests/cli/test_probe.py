@@ -41,6 +41,28 @@ def test_people_get_tables_with_controls(call, root):
     assert "nearest_mean" in listed.out or "ridge" in listed.out
 
 
+def test_checkpoints_are_told_beside_each_other_and_kept(call, root):
+    words = [*QUICK, "--settings.targets", "y_earlier", "--checkpoints", "0", "12"]
+    first = call("probe", "tiny", *words)
+    assert first.status == 0, first.err
+    assert "checkpoint 2 of 2, step 12: fitting ridge to the model" in first.err
+    assert "untrained, at most" in first.out
+    again = call("probe", "tiny", *words, "--json")
+    assert again.err == ""
+    table = again.document
+    assert table["schema"] == "mesascope/probes-over-training/1"
+    assert {row["checkpoint"] for row in table["rows"]} == {0, 12}
+    start = [row for row in table["rows"] if row["checkpoint"] == 0]
+    assert all(row["r2"] == pytest.approx(row["r2_untrained"]) for row in start)
+    one = call("probe", "tiny", *QUICK, "--settings.targets", "y_earlier", "--step", "12", "--json").document
+    assert one["rows"] == [
+        {key: value for key, value in row.items() if key != "checkpoint"}
+        for row in table["rows"]
+        if row["checkpoint"] == 12
+    ]
+    assert call("probe", "tiny", "--step", "12", "--all-checkpoints").status == 2
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -240,6 +240,17 @@ def test_defaults_are_the_run_with_probes_and_every_control_stays_within_the_stu
     assert PageState.of(state.search) == state
 
 
+def test_the_slider_goes_over_all_checkpoints_and_names_those_that_were_probed(kept):
+    state = probes.complete(kept, PageState())
+    place, last, marks, style = probes.slider_of(kept, state)
+    assert (place, last, style) == (1, 1, {"display": "block"})
+    assert [mark.get("label") for mark in marks] == ["0", "4"]
+    assert probes.slid(kept, state, 0) == 0
+    assert probes.slid(kept, state, 7) is None
+    assert probes.chosen(kept, state, "checkpoint", {"checkpoint": probes.slid(kept, state, 0)}).checkpoint == 0
+    assert probes.slider_of(kept, PageState(run="nobody"))[3] == {"display": "none"}
+
+
 def test_callbacks_draw_the_study_or_nothing(kept):
     search = probes.complete(kept, PageState()).search
     for draw in probes.FIGURES.values():
@@ -324,6 +335,9 @@ def test_the_page_in_a_browser(open_page, serve_app, kept, page, width):
     opened.get_by_role("option", name="w_ols").click()
     expect(opened).to_have_url(re.compile("target=w_ols"))
     expect(opened.locator("#probes-table")).to_contain_text("w_ols in numbers")
+    opened.locator("#probes-slider [role=slider]").press("ArrowLeft")
+    expect(opened).to_have_url(re.compile("checkpoint=0"))
+    expect(opened.locator("#probes-missing")).to_contain_text("mesascope probe seen --step 0")
     opened.locator("#probes-run").click()
     opened.get_by_role("option", name="plain").click()
     expect(opened.locator("#probes-missing")).to_contain_text("mesascope probe plain --step 4")

@@ -9,6 +9,7 @@ from probes.config import ProbeConfig
 from workbench.cli.output import number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
+from workbench.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Arguments:
 
     step: int | None = None
     """Checkpoint; the last one if not given."""
+    all_checkpoints: bool = False
+    """Show how scores came about instead: every checkpoint's study, each kept in the run. What was interrupted goes on
+    where it was."""
+    checkpoints: tuple[int, ...] = ()
+    """The same for these checkpoints alone."""
     settings: ProbeConfig = field(default_factory=ProbeConfig)
     """What is looked for, where, and how."""
     control: str | None = None
@@ -29,6 +35,10 @@ class Arguments:
     json: bool = False
     """Print one JSON document instead of tables."""
 
+    def __post_init__(self) -> None:
+        if self.step is not None and (self.all_checkpoints or self.checkpoints):
+            raise InputError("all_checkpoints and checkpoints must stand without step, which is of one. Ask twice.")
+
 
 def run(arguments: Sequence[str]) -> int:
     """Compute or read the record, and print it."""
@@ -40,11 +50,20 @@ def run(arguments: Sequence[str]) -> int:
     if given.list:
         print_targets()
         return 0
+    from probes.over_training import probes_over_training
     from probes.results import probe
     from workbench.opened import open_run
 
     opened = open_run(name, given.runs)
     control = None if given.control is None else open_run(given.control, given.runs)
+    if given.all_checkpoints or given.checkpoints:
+        steps = None if given.all_checkpoints else given.checkpoints
+        table = probes_over_training(opened, given.settings, steps, stage_notes(opened.folder.name), control)
+        if given.json:
+            print_json(table)
+        else:
+            print_probes_over_training(table)
+        return 0
     record = probe(opened, given.settings, given.step, stage_notes(opened.folder.name), control)
     if given.json:
         print_json(record)
@@ -89,16 +108,34 @@ def print_probes(record: Mapping[str, Any]) -> None:
     say("function of the prompt reaches. Layer 0 is the embedding, layer l the stream after block l.")
 
 
+def print_probes_over_training(table: Mapping[str, Any]) -> None:
+    """For every target, method and number of examples seen, scores by checkpoint and layer, beside the highest of
+    shuffled targets and of the untrained model."""
+    say(f"{table['run']}: scores on held-out prompts by checkpoint and layer (0: the embedding).")
+    say()
+    for _, rows in groupby(sorted(table["rows"], key=lambda row: str(_heading(row))), key=_heading):
+        listed = list(rows)
+        measure = _measure(listed[0])
+        sites = list(dict.fromkeys(_site(row) for row in listed))
+        lines = []
+        for step in sorted({row["checkpoint"] for row in listed}):
+            here = [row for row in listed if row["checkpoint"] == step]
+            beside = [_highest(here, f"{measure}_{name}") for name in ("shuffled_max", "untrained", "control")]
+            lines.append([str(step), *(number(row[measure]) for row in here), *map(number, beside)])
+        title, columns = _title(listed[0]), ["checkpoint", *sites, "shuffled, at most", "untrained, at most"]
+        print_table(title, [*columns, "control, at most"], lines)
+
+
+def _highest(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    return max((row[name] for row in rows if row[name] is not None), default=None)
+
+
 def _heading(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("target", "method", "component", "n_context", "position"))
 
 
 def _print_one(rows: Sequence[Mapping[str, Any]]) -> None:
-    first = rows[0]
-    measure = "accuracy" if first["r2"] is None and first["accuracy"] is not None else "r2"
-    where = "one probe for all places" if first["position"] is None else f"token {first['position']}"
-    seen = "" if first["n_context"] is None else f", {first['n_context']} examples seen"
-    title = f"{first['target']} by {first['method']} from {first['component']} ({first['reading']}, {where}{seen})"
+    measure, title = _measure(rows[0]), _title(rows[0])
     columns = ["layer", "R²" if measure == "r2" else "accuracy", "95%", "p", "ceiling", "cosine", "mse", "shuffled"]
     columns += ["selectivity", "untrained", "embedding", "V-info", "code"]
     more = [name for name in ("control", "control_task") if any(row[f"{measure}_{name}"] is not None for row in rows)]
@@ -106,14 +143,32 @@ def _print_one(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(title, columns, [_cells(row, measure, more) for row in rows])
 
 
+def _measure(row: Mapping[str, Any]) -> str:
+    return "accuracy" if row["r2"] is None and row["accuracy"] is not None else "r2"
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    where = "one probe for all places" if row["position"] is None else f"token {row['position']}"
+    seen = "" if row["n_context"] is None else f", {row['n_context']} examples seen"
+    return f"{row['target']} by {row['method']} from {row['component']} ({row['reading']}, {where}{seen})"
+
+
+def _site(row: Mapping[str, Any]) -> str:
+    return str(row["layer"]) if row["head"] is None else f"{row['layer']} head {row['head']}"
+
+
 def _cells(row: Mapping[str, Any], measure: str, more: Sequence[str]) -> list[str]:
     low, high = row[f"{measure}_ci"]
-    name = str(row["layer"]) if row["head"] is None else f"{row['layer']} head {row['head']}"
-    cells = [name, number(row[measure]), f"{number(low)} to {number(high)}", number(row["p_value"])]
+    cells = [_site(row), number(row[measure]), f"{number(low)} to {number(high)}", number(row["p_value"])]
     cells += [number(row["ceiling"]), number(row["cosine"]), number(row["mse"]), number(row[f"{measure}_shuffled"])]
     cells += [number(row["selectivity"]), number(row[f"{measure}_untrained"]), number(row[f"{measure}_embedding"])]
     cells += [number(row["v_information"]), number(row["code_length_saved"])]
     return [*cells, *(number(row[f"{measure}_{name}"]) for name in more)]
 
 
-VERB = Verb("probe", "RUN [--step N] [--control RUN] [--json]", "what can be decoded where, with controls", run)
+VERB = Verb(
+    "probe",
+    "RUN [--step N | --all-checkpoints] [--control RUN] [--json]",
+    "what can be decoded where, with controls",
+    run,
+)
