@@ -13,7 +13,7 @@ from workbench.configs import to_data
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
-    from workbench.against_theory.seeds import OverRuns
+    from workbench.against_theory.seeds import CurveOverRuns, OverRuns, PatternOverRuns
 
 _PLACES = 8
 """Places of a curve that a table shows."""
@@ -72,12 +72,13 @@ def _check_alike(configs: Sequence[Any]) -> None:
 
 
 def _print_several(records: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    from workbench.against_theory.seeds import over_runs
+    from workbench.against_theory.seeds import curves_over_runs, over_runs, patterns_over_runs
 
-    found = over_runs(records)
+    found, curves, patterns = over_runs(records), curves_over_runs(records), patterns_over_runs(records)
     if as_json:
-        over = [to_data(one) for one in found]
-        print_json({"schema": "mesascope/theory-runs/1", "runs": list(records), "over_runs": over})
+        over = {"over_runs": found, "curves_over_runs": curves, "patterns_over_runs": patterns}
+        told = {name: [to_data(one) for one in each] for name, each in over.items()}
+        print_json({"schema": "mesascope/theory-runs/1", "runs": list(records), **told})
         return
     say(f"{len(records)} runs: {', '.join(record['run'] for record in records)}")
     for form in records[0]["closed_forms"]:
@@ -88,7 +89,37 @@ def _print_several(records: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
                 ["quantity", "theory", "mean over runs", "95% interval over runs (t)", "each run"],
                 [_over_row(row) for row in rows],
             )
+        for curve in curves:
+            if curve.closed_form == form["name"]:
+                print_curve_over_runs(curve)
+    if patterns:
+        print_table(
+            "Patterns of the weights over runs, mean over layers and heads, beside random weights of equal norm",
+            ["pattern", "perfect", "mean over runs", "95% interval over runs (t)", "random [95%]", "each run"],
+            [_pattern_row(pattern) for pattern in patterns],
+        )
     print_faults(records[0])
+
+
+def print_curve_over_runs(curve: "CurveOverRuns") -> None:
+    """Theory's risk and the models' along a curve."""
+    rows = [
+        [f"{curve.at[i]:g}", number(curve.theory[i], 4), number(curve.mean[i], 4), _ends(_pair(curve, i))]
+        for i in spread(len(curve.at), _PLACES)
+    ]
+    columns = [curve.label, "theory, same prompts", "mean over runs", "95% interval over runs (t)"]
+    print_table(f"Excess risk by {curve.axis.replace('_', ' ')}", columns, rows)
+
+
+def _pair(curve: "CurveOverRuns", place: int) -> list[float] | None:
+    low, high = curve.low[place], curve.high[place]
+    return None if low is None or high is None else [low, high]
+
+
+def _pattern_row(found: "PatternOverRuns") -> list[str]:
+    mean, low, high = map(number, found.null)
+    each = "  ".join(number(value) for value in found.values)
+    return [found.label, number(found.perfect, 0), number(found.mean), _ends(found.ci), f"{mean} [{low}, {high}]", each]
 
 
 def _over_row(row: "OverRuns") -> list[str]:
@@ -108,6 +139,10 @@ def print_theory(record: Mapping[str, Any]) -> None:
                     say(wrapped(f"Mind: {row['label']}: {row['note']}."))
         if form["between"]:
             _print_between(form["between"])
+        for shifted in form["shifted"]:
+            _print_shifted(shifted)
+        if form["rolled_out"]:
+            _print_rolled_out(form["rolled_out"])
     for form in forms:
         if form["curve"] and form["curve"]["is_model"]:
             _print_curve(form)
@@ -135,6 +170,24 @@ def _print_between(way: Mapping[str, Any]) -> None:
         ["share", *(number(way["shares"][i], 1) for i in shown)],
         [["excess", *(number(way["excess"][i], 4) for i in shown)]],
     )
+
+
+def _print_shifted(shifted: Mapping[str, Any]) -> None:
+    rows = [
+        [f"{at:g}", number(theory, 4), number(excess, 4), _ends((low, high)), number(apart, 4)]
+        for at, theory, excess, low, high, apart in zip(
+            *(shifted[name] for name in ("at", "theory", "excess", "low", "high", "apart")), strict=True
+        )
+    ]
+    columns = [shifted["label"], "theory, same prompts", "measured", "95% interval", "apart, over theory's square"]
+    print_table(f"Excess risk on other prompts: {shifted['axis']}", columns, rows)
+
+
+def _print_rolled_out(rolled: Mapping[str, Any]) -> None:
+    shown = spread(len(rolled["excess"]), _PLACES)
+    rows = [[str(i), number(rolled["theory"][i], 4), number(rolled["excess"][i], 4)] for i in shown]
+    title = f"Excess risk when the layer is applied again and again, damped by {rolled['damping']:g}"
+    print_table(title, ["times applied", "theory's step", "the layer"], rows)
 
 
 def _print_curve(form: Mapping[str, Any]) -> None:
