@@ -66,7 +66,15 @@ def test_runs_of_several_seeds_are_summed_up(call, linear):
     (row,) = [row for row in document["over_runs"] if row["quantity"] == "gamma_error"]
     assert row["mean"] == pytest.approx(sum(row["values"]) / 2)
     assert row["ci"][0] < row["mean"] < row["ci"][1]
+    curves = {curve["axis"]: curve for curve in document["curves_over_runs"]}
+    assert {"inputs", "weights", "length", "roll_out", "n_examples"} <= set(curves)
+    assert all(low <= mean <= high for low, mean, high in zip(*(curves["inputs"][k] for k in ("low", "mean", "high"))))
+    patterns = {each["pattern"]: each for each in document["patterns_over_runs"]}
+    assert len(patterns["identity"]["values"]) == 2
+    assert patterns["identity"]["null"][1] <= patterns["identity"]["null"][0] <= patterns["identity"]["null"][2]
     told = call("theory", "linear-*", *FEW)
+    assert "Excess risk by roll out" in told.out
+    assert "beside random weights of equal norm" in told.out
     assert "2 runs: linear-0, linear-1" in told.out
     assert "95% interval over runs (t)" in told.out
 

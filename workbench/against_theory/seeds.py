@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# Two-sided 95% quantiles of Student's t for 1, 2, .. degrees of freedom; 1.96 beyond.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+from workbench.over_seeds import over_seeds
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,5 @@ def _over(name: str, quantity: str, rows: Sequence[Mapping[str, Any] | None]) ->
 
 
 def _interval(known: np.ndarray) -> tuple[float, float] | None:
-    if len(known) < 2:
-        return None
-    quantile = _T[len(known) - 2] if len(known) - 2 < len(_T) else 1.96
-    half = quantile * float(known.std(ddof=1)) / len(known) ** 0.5
-    return float(known.mean()) - half, float(known.mean()) + half
+    ci = over_seeds(known.tolist())["ci"]
+    return None if ci is None else (ci[0], ci[1])
