@@ -42,5 +42,5 @@ def test_plain_models_learn(n: int, monkeypatch: pytest.MonkeyPatch):
 def test_the_table_has_a_row_for_each_comparison():
     notes: list[str] = []
     rows = BENCHES["ensemble"].run(notes.append)
-    assert len(rows) == 3
+    assert len(rows) == 4
     assert all(row.ours_ms > 0 and row.reference_ms > 0 for row in rows)

@@ -207,6 +207,24 @@ def test_a_benchmark_tells_machine_rows_and_ratios(call: Call, made_up_bench: No
         assert part in out
 
 
+def test_a_benchmark_prints_one_table_for_each_thing_timed(call: Call, monkeypatch: pytest.MonkeyPatch):
+    rows = [
+        Row("a long name of what was timed", 2.0, "a library", 5.0, 8_000_000, 4_000_000),
+        Row("a long name of what was timed", 2.0, "another one", 3.0, 8_000_000, 4_000_000),
+        Row("something else", 7.0, "a library", 21.0),
+    ]
+    bench = Bench(name="made_up", help="made up", run=lambda note: rows)
+    monkeypatch.setattr(benches, "BENCHES", by_name(bench))
+    out = call("bench", "made_up").out
+    assert out.count("a long name of what was timed") == out.count("something else") == 1
+    lines = [line.split() for line in out.splitlines()]
+    assert ["ours", "2.00", "4", "2.0"] in lines, "8 Mflop and 4 MB in 2 ms"
+    assert "Gflop/s of 0.008 Gflop" in out
+    assert "GB/s of 4 MB" in out
+    assert ["another", "one", "3.00", "1.50"] in lines
+    assert ["ours", "7.00"] in lines
+
+
 def test_a_benchmark_is_spread_over_as_many_processes_as_asked_for(call: Call, monkeypatch: pytest.MonkeyPatch):
     asked: list[int | None] = []
 

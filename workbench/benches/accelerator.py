@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.batch import RegressionBatch
+from workbench.benches.arithmetic import update_flops
 from workbench.benches.gpt2 import GPT2Regressor
 from workbench.benches.record import Row
 from workbench.models.transformer import Transformer
@@ -54,7 +55,7 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
     ours = {precision: _ours(config, precision, note) for precision in PRECISIONS}
     references = {"GPT-2": _eager(GPT2Regressor(config), config), "torch.nn": _eager(PlainRegressor(config), config)}
     times = _measured({**ours, **references}, note)
-    model = config.model
+    model, flops = config.model, update_flops(config)
     shape = f"{model.n_layers} layers x {model.d_model} x {model.n_heads} heads, batch {config.train.n_batch}"
     told = {
         "GPT-2": "Hugging Face GPT-2, eager, float32, prompts drawn on the device",
@@ -66,6 +67,7 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
             times[precision],
             told[name],
             times[name],
+            flops,
         )
         for name in references
         for precision in PRECISIONS

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.batch import RegressionBatch
+from workbench.benches.arithmetic import update_flops
 from workbench.benches.record import Bench, Row
 from workbench.linalg import cpu_threads
 from workbench.models.config import TransformerConfig
@@ -52,10 +53,12 @@ def _compared(configs: Sequence[RunConfig], device: str, precision: str, note: C
     engines = dict.fromkeys(started.engine.partition(" ")[0] for started in (single, together))
     where = f"{device}, {' and '.join(engines)}, {_SHAPE}, {precision}"
     plain = "torch.func.vmap over grad and functional_call, eager, float32, same prompts, clipping and Adam"
+    flops = update_flops(configs[0])
     return [
-        Row(f"update of 1 model: {where}", one, plain, plain_one),
-        Row(f"update of {n} models: {where}", many, "as many one after the other", in_turn),
-        Row(f"update of {n} models: {where}", many, plain, plain_many),
+        Row(f"update of 1 model: {where}", one, plain, plain_one, flops),
+        Row(f"update of {n} models: {where}", many, "1 model", one, n * flops),
+        Row(f"update of {n} models: {where}", many, "as many one after the other", in_turn, n * flops),
+        Row(f"update of {n} models: {where}", many, plain, plain_many, n * flops),
     ]
 
 

@@ -43,17 +43,23 @@ def run(arguments: Sequence[str]) -> int:
         listed = [{key: value for key, value in row.items() if value is not None} for row in found]
         print_json({"schema": "mesascope/bench/1", "machine": machine(), "rows": listed})
         return 0
-    columns = ["what", "ours, ms", "reference", "reference, ms", "ratio (>1: ours faster)"]
-    table = [
-        [row.name, number(row.ours_ms, 2), row.reference, number(row.reference_ms, 2), number(row.ratio, 2)]
-        for row in rows
-    ]
-    if any(row.gflops is not None for row in rows):
-        columns.append("ours, GFLOP/s")
-        for cells, row in zip(table, rows, strict=True):
-            cells.append("" if row.gflops is None else number(row.gflops, 0))
-    print_table(f"bench {name}", columns, table)
+    for what in dict.fromkeys(row.name for row in rows):
+        _print_compared([row for row in rows if row.name == what])
     return 0
+
+
+def _print_compared(rows: "Sequence[Row]") -> None:
+    """What was timed, beside everything that it was compared with; how fast counted operations and bytes went."""
+    row = rows[0]
+    columns, ours = ["", "ms", "ours is faster by"], ["ours", number(row.ours_ms, 2), ""]
+    if row.flops is not None:
+        columns.append(f"Gflop/s of {row.flops / 1e9:.3g} Gflop")
+        ours.append(number(row.flops / row.ours_ms / 1e6, 0))
+    if row.bytes is not None:
+        columns.append(f"GB/s of {row.bytes / 1e6:.3g} MB")
+        ours.append(number(row.bytes / row.ours_ms / 1e6, 1))
+    others = [[each.reference, number(each.reference_ms, 2), number(each.ratio, 2)] for each in rows]
+    print_table(row.name, columns, [line + [""] * (len(columns) - len(line)) for line in (ours, *others)])
 
 
 def _measured(bench: "Bench", processes: int | None) -> "Sequence[Row] | Findings":
