@@ -166,7 +166,7 @@ class _Attention(TorchFunctionMode):
 def _share_of_free(config: RunConfig, world: World) -> float:
     """Bytes for this process: those of one machine share its memory, while each has an accelerator of its own."""
     free = free_bytes(config.train.device)
-    return free / world.n_local if config.train.device == "cpu" else free
+    return free / world.n_local if config.train.device == "cpu" else float(free)
 
 
 def _largest(bytes_of: Callable[[int], float], low: int, high: int, free: float) -> int:
