@@ -1,5 +1,7 @@
 """Weight vectors that reference algorithms have learnt, finished or after so many steps."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from probes.examples import Seen
@@ -23,6 +25,30 @@ def _strength(text: str) -> float:
     return value
 
 
+@dataclass(frozen=True)
+class SizedSteps:
+    """Steps of one size.
+
+    Attributes:
+        n: How many.
+        size: Eta on the mean loss, the same for all prompts.
+    """
+
+    n: int
+    size: float
+
+
+def _steps(text: str) -> int | SizedSteps:
+    count, colon, size = text.partition(":")
+    eta = _strength(size) if colon else 1.0
+    if eta == 0:
+        raise ValueError(text)
+    return SizedSteps(_count(count), eta) if colon else _count(count)
+
+
+STEPS_OF_GD = Argument(
+    "step", _steps, "a number of steps of at least 0, with :SIZE behind for one step size on the mean loss"
+)
 STEPS = Argument("step", _count, "a number of steps of at least 0")
 _STRENGTH = Argument("strength", _strength, "a ridge strength of at least 0", default="task")
 
@@ -66,12 +92,14 @@ def posterior_mean(seen: Seen) -> Tensor | None:
     return found if found.shape == latents["w"].shape else None
 
 
-def iterate(seen: Seen, step: int, algorithm: str) -> Tensor:
-    """w_k of an iterative algorithm, under its default conventions (docs/design.md)."""
+def iterate(seen: Seen, step: int | SizedSteps, algorithm: str) -> Tensor:
+    """w_k of an iterative algorithm, under its default conventions (docs/design.md) unless the step size is given."""
+    if isinstance(step, SizedSteps):
+        return seen.weights(algorithm, step.n, step_size=step.size, gradient="mean")
     return seen.weights(algorithm, step)
 
 
-def _gd(seen: Seen, step: int) -> Tensor:
+def _gd(seen: Seen, step: int | SizedSteps) -> Tensor:
     return iterate(seen, step, "gd")
 
 
@@ -86,6 +114,8 @@ def _cg(seen: Seen, step: int) -> Tensor:
 W_OLS = ProbeTarget("w_ols", "least-squares weights of the examples seen", _AKYUREK, ols)
 W_RIDGE = ProbeTarget("w_ridge", "ridge weights of the examples seen", _AKYUREK, ridge, argument=_STRENGTH)
 W_BAYES = ProbeTarget("w_bayes", "posterior mean of w", _AKYUREK, bayes)
-W_GD = ProbeTarget("w_gd", "w_k of gradient descent", "von Oswald et al. 2023, arXiv:2212.07677", _gd, argument=STEPS)
+W_GD = ProbeTarget(
+    "w_gd", "w_k of gradient descent", "von Oswald et al. 2023, arXiv:2212.07677", _gd, argument=STEPS_OF_GD
+)
 W_NEWTON = ProbeTarget("w_newton", "w_k of Newton", "Fu et al. 2024, arXiv:2310.17086", _newton, argument=STEPS)
 W_CG = ProbeTarget("w_cg", "w_k of conjugate gradient", "Fu et al. 2024, arXiv:2310.17086", _cg, argument=STEPS)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from probes.examples import Seen
 from probes.record import Argument, ProbeTarget
-from probes.targets.algorithms import STEPS, iterate
+from probes.targets.algorithms import STEPS, STEPS_OF_GD, SizedSteps, iterate
 from workbench.errors import InputError
 
 
@@ -42,12 +42,12 @@ def _index(seen: Seen, back: int) -> int:
     return seen.n - back
 
 
-def _residuals(seen: Seen, step: int, algorithm: str) -> Tensor:
+def _residuals(seen: Seen, step: int | SizedSteps, algorithm: str) -> Tensor:
     fitted = einsum(seen.xs, iterate(seen, step, algorithm), "batch n d_input, batch d_input -> batch n")
     return seen.ys - fitted
 
 
-def gd_residuals(seen: Seen, step: int) -> Tensor:
+def gd_residuals(seen: Seen, step: int | SizedSteps) -> Tensor:
     """Residuals y - X w_k of the examples seen, w_k by gradient descent on all of them."""
     return _residuals(seen, step, "gd")
 
@@ -62,5 +62,5 @@ _GD = "von Oswald et al. 2023, arXiv:2212.07677, proposition 1"
 
 X_EARLIER = ProbeTarget("x_earlier", "x of an earlier example", _COPYING, earlier_x, argument=_BACK)
 Y_EARLIER = ProbeTarget("y_earlier", "y of an earlier example", _COPYING, earlier_y, argument=_BACK)
-RESIDUALS_GD = ProbeTarget("residuals_gd", "y - X w_k of gradient descent", _GD, gd_residuals, argument=STEPS)
+RESIDUALS_GD = ProbeTarget("residuals_gd", "y - X w_k of gradient descent", _GD, gd_residuals, argument=STEPS_OF_GD)
 RESIDUALS_NEWTON = ProbeTarget("residuals_newton", "y - X w_k of Newton", _GD, newton_residuals, argument=STEPS)

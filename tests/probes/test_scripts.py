@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import copying, moment_matrices, weight_vectors
+from probes import constructed, copying, moment_matrices, weight_vectors
 from probes.scripts import main
 from workbench.runs import RunFolder
 
@@ -33,7 +33,7 @@ def test_a_script_prints_its_targets_with_controls_and_keeps_the_study(script, r
     assert len(RunFolder.open(run.path).results("probes")) == 1
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, constructed])
 def test_a_script_is_short_and_runs_as_a_module(script, capsys, monkeypatch):
     path = Path(script.__file__)
     assert len(path.read_text().splitlines()) < 80
@@ -42,6 +42,21 @@ def test_a_script_is_short_and_runs_as_a_module(script, capsys, monkeypatch):
         runpy.run_path(str(path), run_name="__main__")
     assert left.value.code == 0
     assert "--json" in capsys.readouterr().out
+
+
+def test_the_construction_is_found_whole_by_probes_and_by_steering(capsys):
+    assert constructed.main(["--d-input", "2", "--n-context", "6", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    for row in told["probes"]:
+        held = min(row["layer"], 3) == int(row["target"].split(":")[1])
+        assert (row["r2"] > 1 - 1e-9) == held, row
+    slopes = [None if row["steered"] is None else row["steered"]["slope"] for row in told["steering"]]
+    assert slopes[3] == pytest.approx(1.0, abs=1e-7)
+    assert slopes[4] == pytest.approx(0.0, abs=1e-7)
+    assert constructed.main(["--d-input", "2", "--n-context", "6"]) == 0
+    assert "Predictions after w_gd:3:0.3 was replaced" in capsys.readouterr().out
+    assert constructed.main(["--step-size", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_wrong_input_is_one_line_and_status_2(run, capsys):

@@ -39,6 +39,13 @@ def gd(S, m, k):
     return w
 
 
+def fixed_gd(S, m, k, eta):
+    w = 0 * m
+    for _ in range(k):
+        w = w - eta * (S @ w - m)
+    return w
+
+
 EXPECTED = {
     "w": lambda X, y, S, m: None,
     "w_ols": lambda X, y, S, m: np.linalg.lstsq(X, y)[0],
@@ -50,9 +57,11 @@ EXPECTED = {
     "inverse_moment_matrix": lambda X, y, S, m: upper(np.linalg.pinv(S)),
     "newton_matrix:3": lambda X, y, S, m: upper(newton_matrix(S, 3)),
     "w_gd:4": lambda X, y, S, m: gd(S, m, 4),
+    "w_gd:3:0.1": lambda X, y, S, m: fixed_gd(S / len(y), m / len(y), 3, 0.1),
     "w_newton:2": lambda X, y, S, m: newton_matrix(S, 2) @ m,
     "w_cg:3": lambda X, y, S, m: np.linalg.lstsq(X, y)[0],
     "residuals_gd:4": lambda X, y, S, m: y - X @ gd(S, m, 4),
+    "residuals_gd:3:0.1": lambda X, y, S, m: y - X @ fixed_gd(S / len(y), m / len(y), 3, 0.1),
     "residuals_newton:2": lambda X, y, S, m: y - X @ newton_matrix(S, 2) @ m,
     "x_earlier": lambda X, y, S, m: X[-1],
     "x_earlier:2": lambda X, y, S, m: X[-2],
@@ -137,8 +146,10 @@ def test_without_a_known_posterior_mean_there_is_no_best_guess():
     [
         ("w_olss", "Unknown probe target 'w_olss'. Did you mean 'w_ols'"),
         ("w_gd", "'w_gd' must be given as w_gd:ARGUMENT, a number of steps"),
-        ("w_gd:-1", "w_gd:ARGUMENT, a number of steps of at least 0; got 'w_gd:-1'"),
+        ("w_gd:-1", "w_gd:ARGUMENT, a number of steps of at least 0.*got 'w_gd:-1'"),
         ("w_gd:1.5", "number of steps"),
+        ("w_gd:2:0", "with :SIZE behind for one step size on the mean loss; got 'w_gd:2:0'"),
+        ("w_gd:2:fast", "with :SIZE behind"),
         ("w_ridge:inf", "a ridge strength of at least 0"),
         ("x_earlier:0", "how many examples back"),
         ("latent:", "the name of a latent"),
