@@ -150,6 +150,13 @@ def test_a_sum_of_two_algorithms_is_taken_apart(prefixes, known, labels):
     torch.testing.assert_close(blend.shares, torch.tensor([[0.6, 0.4]] * 3, dtype=torch.float64), atol=1e-3, rtol=0)
 
 
+def test_a_sum_goes_on_as_its_filter_does_and_falls_behind_where_that_does(prefixes, known, labels):
+    newton, neighbours = run(prefixes, "newton", [2, 4, 6]), run(prefixes, "knn", n_neighbors=2)
+    layers = 0.3 * newton + 0.7 * neighbours
+    assert nearest_blend(layers, known, labels).behind == 0
+    assert nearest_blend(layers.flip(0), known, labels).behind > 0.05
+
+
 def test_both_parts_of_a_sum_are_under_one_convention_in_all_layers(prefixes, known, labels):
     near, far = (run(prefixes, "knn", n_neighbors=2, **options) for options in ({}, {"weighting": "distance"}))
     newton = run(prefixes, "newton", [2, 4, 6])

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.agreement.matching import Labels, Layers
+from workbench.agreement.matching import Labels, Layers, how_far
 from workbench.agreement.path import Path
 
 Weights = Float[Tensor, "part layer value other"]
@@ -22,16 +22,23 @@ class Blend:
         parts: Registry names.
         shares: Weights of both in each layer, at least 0.
         misfits: As those of a match.
+        progress: How far the first of them is on its way in each layer, as that of a match.
     """
 
     parts: tuple[str, str]
     shares: Float[Tensor, "layer part"]
     misfits: Float[Tensor, " layer"]
+    progress: Float[Tensor, " layer"]
 
     @property
     def misfit(self) -> float:
         """Mean over layers."""
         return self.misfits.mean().item()
+
+    @property
+    def behind(self) -> float:
+        """How far, at most, a later layer stands behind an earlier one on the way of the first."""
+        return (self.progress.cummax(0).values - self.progress).max().item()
 
 
 def nearest_blend(layers: Layers, paths: Sequence[Path], labels: Labels) -> Blend:
@@ -54,10 +61,12 @@ def nearest_blend(layers: Layers, paths: Sequence[Path], labels: Labels) -> Blen
             best = first, seconds[by_path.index(most)]
     shares, explained = _shares(*best)
     at = explained.flatten(1).argmax(1)
+    first = best[0].path.predictions[at // explained.shape[2]]
     layer = torch.arange(len(layers))
     left = layers.square().sum((1, 2)) - explained.flatten(1)[layer, at]
     parts = (best[0].path.algorithm, best[1].path.algorithm)
-    return Blend(parts, shares.flatten(2)[:, layer, at].mT, left / labels.square().sum())
+    progress = how_far(first, best[0].path.end)
+    return Blend(parts, shares.flatten(2)[:, layer, at].mT, left / labels.square().sum(), progress)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,8 @@ _HOPS = tuple(1.05**i for i in range(-15, 16) if i)
 """Multiples of the first number at which another hollow is looked for."""
 _HOPPED = 3
 """How many of them are turned on from."""
+_SMALLER = 0.001
+"""Share of the misfit that a smaller first number, at more steps, must gain: else one would go on to flows for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +76,16 @@ class Match:
 
         Of a path without half-way: whether the layer speaks at all.
         """
-        end = self.path.end
-        if end is None:
+        if self.path.end is None:
             return (self.places > 0).double()
-        return 1 - ((self.path.predictions[self.places] - end) ** 2).sum((1, 2)) / end.square().sum()
+        return how_far(self.path.predictions[self.places], self.path.end)
+
+
+def how_far(said: Layers, end: Labels | None) -> Float[Tensor, " layer"]:
+    """How much of the way from nothing to the end is behind what layers say, by squared distance; all without one."""
+    if end is None:
+        return torch.ones(len(said), dtype=said.dtype)
+    return 1 - ((said - end) ** 2).sum((1, 2)) / end.square().sum()
 
 
 def nearest(layers: Layers, paths: Sequence[Path], labels: Labels) -> dict[str, Match]:
@@ -176,7 +184,8 @@ def _hopped(layers: Layers, match: Match, labels: Labels) -> Match:
     while path is not None and path.whole:
         beside = sorted((_beside(layers, path, best, hop, labels) for hop in _HOPS), key=_misfit)[:_HOPPED]
         found = min((_turn(layers, each, labels, path) for each in beside), key=_misfit)
-        if found.misfit >= best.misfit:
+        smaller = found.path.knobs[0] < best.path.knobs[0]
+        if found.misfit >= (1 - _SMALLER * smaller) * best.misfit:
             break
         best = found
     return best

@@ -93,7 +93,7 @@ def _is_blend(sight: Sight) -> bool:
 
 def _blend_doubt(sight: Sight) -> str:
     """Why the nearest sum of two algorithms cannot be named, or ""."""
-    if sight.blend_skill < SKILL or sight.behind > STEP_BACK:
+    if sight.blend_skill < SKILL or sight.blend.behind > STEP_BACK:
         return "a sum of two algorithms is nearest, but it explains too little, or falls back"
     return ""
 
