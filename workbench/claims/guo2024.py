@@ -50,8 +50,17 @@ def _runs_of(looks: Looks, arm: str) -> tuple[Sequence[Look], int]:
 
 
 def law(looks: Looks) -> Measurement:  # noqa: ARG001  # nothing is trained
-    """Share of triggers, triggers in a row, and the law's own loss off triggers."""
-    task = BigramBackcopy()
+    """The law of the counts that ship."""
+    return law_of_counts(BigramBackcopy().counts)
+
+
+def law_of_counts(counts: str) -> Measurement:
+    """Share of triggers, triggers in a row, and the law's own loss off triggers.
+
+    Args:
+        counts: As the task's field.
+    """
+    task = BigramBackcopy(counts=counts)
     batch = task.domains(0, _N_SAMPLED)["non_trigger"]
     share = batch.latents["is_trigger"].double().mean(1)
     adjacent = int((batch.latents["is_trigger"][:, 1:] & batch.latents["is_trigger"][:, :-1]).sum())
@@ -62,8 +71,7 @@ def law(looks: Looks) -> Measurement:  # noqa: ARG001  # nothing is trained
     met = abs(value - 0.256) <= 0.005 and adjacent == 0 and abs(off - 2.22) <= 0.02
     evidence = (
         f"loss of the law off triggers {off:.3f} nats; {adjacent} triggers next to another; {_N_SAMPLED} prompts",
-        f"counts {task.counts!r}: another text than the original's, whose counts do not ship; give them as "
-        "task.counts=FILE to see its own numbers",
+        f"counts {counts!r}; those of the original's text do not ship: law_of_counts(FILE) checks a file of them",
     )
     told = f"trigger share {value:.4f} ± {error:.4f}, off triggers {off:.3f} nats, {adjacent} adjacent"
     return Measurement(told, value, (value - 1.96 * error, value + 1.96 * error), met, evidence)

@@ -93,7 +93,8 @@ def stationary(rows: Float[Tensor, "*lead state state"]) -> Float[Tensor, "*lead
     n = rows.shape[-1]
     eye = torch.eye(n, dtype=rows.dtype, device=rows.device)
     ones = torch.ones(n, 1, dtype=rows.dtype, device=rows.device)
-    return torch.linalg.solve(eye - rows.mT + 1.0, ones.expand(*rows.shape[:-2], n, 1))[..., 0]
+    solved = torch.linalg.solve_ex(eye - rows.mT + 1.0, ones.expand(*rows.shape[:-2], n, 1))  # no check: it would wait
+    return solved.result[..., 0]
 
 
 def steps_of(rows: Float[Tensor, "*lead token"]) -> Float[Tensor, "*lead token"]:

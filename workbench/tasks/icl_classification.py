@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,9 @@ class ICLClassification(TokenTask):
     """Share of prompts with classes from another pool, which cannot be learnt in weights if it is large."""
     n_novel: int = 128
     """Classes of that pool; a multiple of n_labels."""
+    novel: Literal["fresh", "pool"] = "fresh"
+    """Whether novel classes have means of the prompt's own, or those of the pool, always the same: these are learnt in
+    weights like all others, and accuracy on them says nothing of the context."""
     zipf: float = 0.0
     """Exponent of the classes' frequencies, k^-zipf."""
     noise: float = 0.1
@@ -143,10 +147,12 @@ class ICLClassification(TokenTask):
         known, novel = (self._classes(draws, n, is_bursty) for n in (self.n_classes, self.n_novel))
         classes = torch.where(is_novel[:, None], novel + self.n_classes, known)
         labels = (classes % self.n_labels + self.label_shift) % self.n_labels
-        means = self._table("classes", self.n_classes + self.n_novel, draws.device)
+        means = _class_means(self.fixed_seed, self.n_classes + self.n_novel, self.d_content, str(draws.device))[classes]
         spread = draws.normal(self.n_pairs + 1, self.d_content) / math.sqrt(self.d_content)
-        items = (means[classes] + self.noise * spread) / (1 + self.noise * self.noise) ** 0.5
-        said = self._table("labels", self.n_labels, draws.device)[labels[:, :-1]]
+        if self.novel == "fresh":
+            means = torch.where(is_novel[:, None, None], self._fresh(draws, classes), means)
+        items = (means + self.noise * spread) / (1 + self.noise * self.noise) ** 0.5
+        said = _label_vectors(self.fixed_seed, self.n_labels, self.d_content, str(draws.device))[labels[:, :-1]]
         pairs = torch.stack([items[:, :-1], said], 2)
         content = torch.cat([rearrange(pairs, "batch pair two d -> batch (pair two) d"), items[:, -1:]], 1)
         offset = draws.integers(self.n_slots - self.n_positions + 1)
@@ -157,8 +163,13 @@ class ICLClassification(TokenTask):
         latents = {"classes": classes[:, :-1], "target_class": classes[:, -1], "labels": labels[:, :-1], "items": items}
         return TokenBatch(prompt, targets, mask, latents)
 
-    def _table(self, name: str, n: int, device: torch.device) -> Float[Tensor, "row d_content"]:
-        return numbered(self.fixed_seed, name, 0, n, device).normal(self.d_content) / math.sqrt(self.d_content)
+    def _fresh(self, draws: Draws, classes: Int[Tensor, "batch slot"]) -> Float[Tensor, "batch slot d_content"]:
+        """Means of the prompt's own, equal where the class is."""
+        own = draws.normal(self.n_pairs + 1, self.d_content) / math.sqrt(self.d_content)
+        place = torch.arange(self.n_pairs + 1, device=draws.device)
+        same = classes[:, :, None] == classes[:, None, :]
+        first = torch.where(same, place, len(place)).amin(-1)
+        return own.gather(1, first[..., None].expand_as(own))
 
     def _classes(self, draws: Draws, n_classes: int, is_bursty: Bool[Tensor, " batch"]) -> Int[Tensor, "batch slot"]:
         """Classes of the pairs, then of the target."""
@@ -233,6 +244,25 @@ class ICLClassification(TokenTask):
             "in_weights": replace(self, p_bursty=0.0, p_novel=0.0),
         }
         return {name: task._tokens(seed, f"evaluation {name}", n_prompts) for name, task in kinds.items()}
+
+
+# A compiler cannot follow how streams are named: it takes what these return for constants, one for each name.
+
+
+@torch.compiler.assume_constant_result
+def _class_means(seed: int, n: int, d: int, device: str) -> Tensor:
+    return _normal_rows(seed, "classes", n, d, device)
+
+
+@torch.compiler.assume_constant_result
+def _label_vectors(seed: int, n: int, d: int, device: str) -> Tensor:
+    return _normal_rows(seed, "labels", n, d, device)
+
+
+@cache
+def _normal_rows(seed: int, name: str, n: int, d: int, device: str) -> Tensor:
+    """Rows of N(0, I/d)."""
+    return numbered(seed, name, 0, n, torch.device(device)).normal(d) / math.sqrt(d)
 
 
 def accuracy(said: Float[Tensor, "batch pos label"], batch: TokenBatch) -> float:
