@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from circuits.kept_patterns import patterns_from_data
-from circuits.language import Text, files_sha256, open_language_model
-from circuits.of_language_models import LanguageConfig, heads_of_language_model
+from circuits.language import Text, checked_files, files_sha256, open_language_model
+from circuits.of_language_models import LanguageConfig, LanguageHeads, heads_of_language_model
 from circuits.of_runs import ANALYSIS, SCHEMA
 from circuits.prompt_patterns import PromptPatterns
 from workbench.configs import to_data
@@ -54,19 +54,25 @@ def heads_of_model(wanted: Wanted, root: Path | None, tell: Callable[[str], None
     Raises:
         InputError: If the model cannot be opened, a text is too short, or memory too small.
     """
+    checked_files(wanted.where)
+    if root is None:
+        return _measured(wanted, tell).record
     sha256 = files_sha256(wanted.where)
-    folder = None if root is None else RunFolder(root / _FOLDER / _folder_name(wanted.where, sha256))
+    folder = RunFolder(root / _FOLDER / _folder_name(wanted.where, sha256))
     key = _key(wanted, sha256)
-    kept = None if folder is None else folder.result(ANALYSIS, key)
+    kept = folder.result(ANALYSIS, key)
     if kept is not None:
         return kept
+    found = _measured(wanted, tell)
+    folder.save_result(PATTERNS, key, found.patterns)
+    folder.save_result(ANALYSIS, key, found.record)
+    return found.record
+
+
+def _measured(wanted: Wanted, tell: Callable[[str], None]) -> LanguageHeads:
     tell("loading the model")
     model = open_language_model(wanted.where, bos=wanted.bos, device=wanted.device)
-    found = heads_of_language_model(model, wanted.texts, wanted.config, tell)
-    if folder is not None:
-        folder.save_result(PATTERNS, key, found.patterns)
-        folder.save_result(ANALYSIS, key, found.record)
-    return found.record
+    return heads_of_language_model(model, wanted.texts, wanted.config, tell)
 
 
 def _key(wanted: Wanted, sha256: str) -> str:

@@ -209,8 +209,8 @@ def n_at_once(cfg: Any, config: LanguageConfig) -> int:
     budget = free if config.memory_gb is None else config.memory_gb * 1e9
     if budget < per_window:
         raise InputError(
-            f"memory_gb must hold one window of {config.n_tokens} tokens, {per_window / 1e9:.2f} GB; the budget is "
-            f"{budget / 1e9:.2f} GB. Take shorter windows or a larger budget."
+            f"memory_gb must hold one window of {config.n_tokens} tokens, {per_window / 1e9:.2g} GB; the budget is "
+            f"{budget / 1e9:.2g} GB. Take shorter windows or a larger budget."
         )
     return min(config.n_prompts, int(budget // per_window))
 

@@ -58,10 +58,9 @@ def open_language_model(where: str, *, bos: str = "auto", device: str = "cpu") -
         InputError: If it is not there, cut short, pickled, of an architecture that the bridge does not know, without
             tokenizer or BOS token, or too large for the memory.
     """
-    path = located(where)
+    _check_device(device)
+    path, n_weights = checked_files(where)
     folder, file = (path.parent, path.name) if path.is_file() else (path, None)
-    n_weights = n_weights_in_gguf(path) if file else n_weights_in_safetensors(_weights_of(folder))
-    check_memory(n_weights, psutil.virtual_memory().available)
     tokenizer = _tokenizer(folder, file, where)
     begin, policy = _begin(tokenizer, bos, where)
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
@@ -75,6 +74,27 @@ def open_language_model(where: str, *, bos: str = "auto", device: str = "cpu") -
         ids=_longest_stretch(tokenizer.vocab_size, special),
         n_weights=n_weights,
     )
+
+
+def checked_files(where: str) -> tuple[Path, int]:
+    """The folder or GGUF file of a model, and how many numbers it holds, from headers alone.
+
+    Raises:
+        InputError: If it is not there, cut short, pickled, or too large for the memory.
+    """
+    path = located(where)
+    n_weights = n_weights_in_gguf(path) if path.is_file() else n_weights_in_safetensors(_weights_of(path))
+    check_memory(n_weights, psutil.virtual_memory().available)
+    return path, n_weights
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise InputError(
+            f"device must be one that this machine and its PyTorch have; got {device!r}: {_first_line(error)[:120]}."
+        ) from error
 
 
 def _stay_offline() -> None:
@@ -125,8 +145,12 @@ def _in_cache(where: str) -> Path:
 
 
 def _weights_of(folder: Path) -> list[Path]:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"a model's folder must hold config.json; {folder} does not.")
+    try:
+        json.loads((folder / "config.json").read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"a model's folder must hold config.json; {folder} does not.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"config.json of {folder} must be readable JSON; {error}. Copy it again.") from error
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -187,15 +211,15 @@ def _bridge(folder: Path, file: str | None, tokenizer: Any, where: str, device: 
     logging.disable_progress_bar()  # pyright: ignore[reportPrivateImportUsage]
     named: dict[str, Any] = {"use_safetensors": True} if file is None else {"gguf_file": file}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            **named,
-        )
-        with torch.random.fork_rng():  # splitting joint weights makes new ones, which draws
+        with torch.random.fork_rng():  # what is not in the files, and joint weights that are split, would draw
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                **named,
+            )
             bridge = TransformerBridge.boot_transformers(
                 where, hf_model=cast(nn.Module, model).to(device), tokenizer=tokenizer, device=device
             )
@@ -204,7 +228,14 @@ def _bridge(folder: Path, file: str | None, tokenizer: Any, where: str, device: 
             f"{where} must be a causal language model that transformers and TransformerBridge know; "
             f"{_first_line(error)}"
         ) from error
+    _check_attention(bridge, where)
     return bridge.eval()
+
+
+def _check_attention(bridge: Any, where: str) -> None:
+    for layer in range(bridge.cfg.n_layers):
+        if f"blocks.{layer}.attn.hook_pattern" not in bridge.hook_dict:
+            raise InputError(f"{where} must have attention heads in every block; block {layer} has none.")
 
 
 def _first_line(error: BaseException) -> str:

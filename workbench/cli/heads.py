@@ -123,6 +123,8 @@ def _run_language(arguments: Sequence[str]) -> int:
     from circuits.language import TEXTS, text_of_file
     from workbench.files import write_json
 
+    if given.out is not None and not Path(given.out).parent.is_dir():
+        raise InputError(f"out must lie in a folder that is there; got {given.out}. Make the folder first.")
     own = [text_of_file(Path(path)) for path in given.text]
     texts = (dict(TEXTS) if given.shipped else {}) | {text.name: text for text in own}
     if not texts:

@@ -96,6 +96,24 @@ def test_an_unknown_architecture_is_refused(copy: Path):
         open_language_model(str(copy))
 
 
+def test_a_model_without_attention_is_refused(copy: Path):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    with torch.random.fork_rng():
+        MambaForCausalLM(MambaConfig(vocab_size=272, hidden_size=16, num_hidden_layers=2)).save_pretrained(copy)
+    with pytest.raises(InputError, match="must have attention heads in every block; block 0 has none"):
+        open_language_model(str(copy))
+
+
+def test_a_config_cut_short_and_a_device_that_is_not_there_are_refused(copy: Path):
+    with pytest.raises(InputError, match=r"device must be one that this machine .* 'moon'"):
+        open_language_model(str(copy), device="moon")
+    config = copy / "config.json"
+    config.write_text(config.read_text()[:100])
+    with pytest.raises(InputError, match=r"config.json of .* must be readable JSON"):
+        open_language_model(str(copy))
+
+
 def test_a_name_that_is_nowhere_on_this_machine_is_not_looked_for_elsewhere():
     with pytest.raises(InputError, match=r"'nobody/nothing' is none, and nothing is downloaded"):
         open_language_model("nobody/nothing")
