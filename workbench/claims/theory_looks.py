@@ -1,0 +1,110 @@
+"""What claims of theory papers share: arms of five seeds, each run held against closed forms."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from workbench.analyses import theory
+from workbench.arms import Arm
+from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
+from workbench.claims.seeds import Look, measurement
+from workbench.opened import Run
+
+Condition = Callable[[Look], tuple[float | None, bool]]
+N_SEEDS = 5
+
+
+def arm(name: str, task: str, preset: str, changes: Mapping[str, Any] | None = None) -> Arm:
+    """Five seeds of a preset, in sizes that are the papers' own."""
+    return Arm(f"theory-{name}", task, {"small": preset, "paper": preset}, changes or {}, n_seeds=N_SEEDS)
+
+
+def seen(run: Run, tell: Tell) -> Mapping[str, Any]:
+    """The theory record of the last checkpoint."""
+    return theory(run, tell=tell)
+
+
+def form(look: Look, name: str) -> Mapping[str, Any]:
+    """A closed form of a theory record."""
+    return next(each for each in look["closed_forms"] if each["name"] == name)
+
+
+def row(look: Look, name: str, quantity: str) -> Mapping[str, Any]:
+    """A row of a closed form."""
+    return next(each for each in form(look, name)["rows"] if each["quantity"] == quantity)
+
+
+def value(name: str, quantity: str, holds: Callable[[float], bool]) -> Condition:
+    """A condition on what was measured."""
+
+    def condition(look: Look) -> tuple[float | None, bool]:
+        measured = row(look, name, quantity)["measured"]
+        return measured, measured is not None and holds(measured)
+
+    return condition
+
+
+def near(name: str, quantity: str, share: float) -> Condition:
+    """Within a share of what theory says; the number is what was measured."""
+
+    def condition(look: Look) -> tuple[float | None, bool]:
+        found = row(look, name, quantity)
+        measured, said = found["measured"], found["theory"]
+        return measured, measured is not None and abs(measured / said - 1) <= share
+
+    return condition
+
+
+def shift(look: Look, name: str, axis: str) -> Mapping[str, Any]:
+    """Model and theory on other prompts."""
+    return next(each for each in form(look, name)["shifted"] if each["axis"] == axis)
+
+
+def apart(name: str, axes: Sequence[str], at_most: float) -> Condition:
+    """Largest distance of predictions from theory's, over their square, at all places of some shifts."""
+
+    def condition(look: Look) -> tuple[float, bool]:
+        found = max(max(shift(look, name, axis)["apart"]) for axis in axes)
+        return found, found <= at_most
+
+    return condition
+
+
+def flat(name: str, at_most: float) -> Condition:
+    """Largest excess risk between trained weights and theory's, over the larger of both ends."""
+
+    def condition(look: Look) -> tuple[float | None, bool]:
+        way = form(look, name)["between"]
+        if way is None or way["note"]:
+            return None, False
+        found = max(way["excess"]) / max(way["excess"][0], way["excess"][-1])
+        return found, found <= at_most
+
+    return condition
+
+
+def claim(
+    name: str,
+    citation: str,
+    statement: str,
+    published: str,
+    of: Arm,
+    conditions: Mapping[str, Condition],
+    more: Sequence[str] = (),
+) -> Claim:
+    """A claim that every seed of one arm meets or fails.
+
+    Args:
+        name: Its id, ``paper/what``.
+        citation: Where to read it.
+        statement: The claim in one sentence.
+        published: The published value with its setting.
+        of: The arm.
+        conditions: By their wording; the first gives the value that is told.
+        more: Further evidence.
+    """
+
+    def check(looks: Looks) -> Measurement:
+        found = looks.get(of.name, Seen())
+        return measurement("seeds", conditions, found.looks, n_seeds=found.n_seeds, more=more)
+
+    return Claim(name, name.split("/")[0], citation, statement, published, {}, check, Study((of,), seen))

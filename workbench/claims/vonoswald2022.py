@@ -1,0 +1,141 @@
+"""von Oswald et al. 2022: linear attention learns gradient descent, deeper ones GD++, and a copying layer before it."""
+
+from workbench.claims.seeds import Look
+from workbench.claims.theory_looks import apart, arm, claim, flat, form, near, value
+
+_PAPER = "von Oswald et al. 2023, arXiv:2212.07677"
+_ONE = arm("vo-one", "linear_regression", "von_oswald")
+_TIED = arm("vo-tied", "linear_regression", "von_oswald_tied")
+_DEEP = arm("vo-deep", "linear_regression", "von_oswald_deep")
+_COPYING = arm("vo-copying", "linear_regression", "von_oswald_copying", {"train.checkpoints_per_decade": 8})
+_ONE_STEP_LOSS, _ZERO_LOSS = 0.4125, 10 / 12
+
+
+def _rolled_out(look: Look) -> tuple[float | None, bool]:
+    """Largest difference of the risks over all applications, over that of predicting 0."""
+    rolled = form(look, "one_step")["rolled_out"]
+    if rolled is None:
+        return None, False
+    pairs = zip(rolled["excess"], rolled["theory"], strict=True)
+    found = max(abs(one - other) for one, other in pairs) / rolled["theory"][0]
+    return found, found <= 0.02
+
+
+def _turn(look: Look, key: str, passed: float, *, rises: bool) -> int | None:
+    """First checkpoint from which on a quantity has passed a value, one way or the other."""
+    for line in look["over_training"]:
+        if line[key] is not None and (line[key] > passed if rises else line[key] < passed):
+            return line["step"]
+    return None
+
+
+def _copies_first(look: Look) -> tuple[float | None, bool]:
+    """Updates at which labels are attended to with half the weight, over those at which half of a step is gained."""
+    copied = _turn(look, "partner", 0.5, rises=True)
+    learned = _turn(look, "excess", (_ONE_STEP_LOSS + _ZERO_LOSS) / 2, rises=False)
+    if copied is None or not learned:
+        return None, False
+    return copied / learned, copied <= learned
+
+
+VONOSWALD2022 = (
+    claim(
+        "vonoswald2022/one-layer",
+        f"{_PAPER}, section 3 and figure 2",
+        "One trained layer is one step of gradient descent",
+        "loss .2047 for half the squared error (d = N = 10), cosine of gradients near 1",
+        _ONE,
+        {
+            "cosine of gradients with the step's, at least .995": value(
+                "one_step", "gradient_cosine", lambda x: x >= 0.995
+            ),
+            "excess risk over the step's, at most .004": value("one_step", "excess_gap", lambda x: x <= 0.004),
+            "distance of predictions, at most .01": value("one_step", "nmse", lambda x: x <= 0.01),
+        },
+    ),
+    claim(
+        "vonoswald2022/one-layer-interpolation",
+        f"{_PAPER}, section 3 and figure 2",
+        "Weights between the trained ones and the construction err no more",
+        "the loss of the average equals both",
+        _ONE,
+        {"largest excess risk on the way over the larger end's, at most 1.02": flat("one_step", 1.02)},
+    ),
+    claim(
+        "vonoswald2022/one-layer-shifts",
+        f"{_PAPER}, section 3 and appendix",
+        "It stays one step on inputs, weights and laws that training never showed",
+        "curves of loss over scales coincide",
+        _ONE,
+        {
+            "distance of predictions, largest over inputs .5 to 3, w .5 to 5 and other laws, at most .05": apart(
+                "one_step", ("inputs", "weights", "law"), 0.05
+            )
+        },
+    ),
+    claim(
+        "vonoswald2022/roll-out",
+        f"{_PAPER}, appendix, figure 10",
+        "Applied 50 times with damping it goes on as gradient descent does",
+        "curves coincide, damping 3/4",
+        _ONE,
+        {"largest difference of risks over 50 applications, over predicting 0, at most .02": _rolled_out},
+    ),
+    claim(
+        "vonoswald2022/two-tied",
+        f"{_PAPER}, section 4 and figure 3",
+        "Two tied layers are two steps of GD++, better than two plain steps",
+        "loss .110 for half the squared error against .155 of plain steps; cosine near 1",
+        _TIED,
+        {
+            "excess risk, within 5 % of .2207": near("best_gd_plus_plus", "excess", 0.05),
+            "cosine of gradients with GD++'s, at least .98": value(
+                "best_gd_plus_plus", "gradient_cosine", lambda x: x >= 0.98
+            ),
+            "eta, within 10 %": near("best_gd_plus_plus", "layer_1_eta", 0.1),
+            "gamma, within 10 %": near("best_gd_plus_plus", "layer_1_gamma", 0.1),
+        },
+    ),
+    claim(
+        "vonoswald2022/two-tied-interpolation",
+        f"{_PAPER}, section 4 and figure 3",
+        "Weights between the two tied layers' and GD++'s err no more",
+        "the loss of the average equals both",
+        _TIED,
+        {"largest excess risk on the way over the larger end's, at most 1.05": flat("best_gd_plus_plus", 1.05)},
+    ),
+    claim(
+        "vonoswald2022/five-layers",
+        f"{_PAPER}, section 4 and figure 3",
+        "Five layers of their own come near to 0",
+        "half the squared error at most .023 for GD++, .079 for plain steps",
+        _DEEP,
+        {"excess risk, at most .046": value("best_gd_plus_plus", "excess", lambda x: x <= 0.046)},
+    ),
+    claim(
+        "vonoswald2022/copying",
+        f"{_PAPER}, section 5 and figure 5",
+        "On separate tokens a first layer learns to copy labels to their inputs, and then the risk falls",
+        "attention to the next token rises just before the loss falls; both about 10 times slower than one layer",
+        _COPYING,
+        {
+            "attention from an input to its label at the end, at least .5": value(
+                "step_behind_copying", "partner", lambda x: x >= 0.5
+            ),
+            "updates to half of that attention over updates to half of a step, at most 1": _copies_first,
+        },
+    ),
+    claim(
+        "vonoswald2022/copying-one-step",
+        f"{_PAPER}, section 5",
+        "Behind it the model reaches one step, and not two",
+        "loss .2047 for half the squared error",
+        _COPYING,
+        {
+            "excess risk, within 10 % of one step's .4125": near("step_behind_copying", "excess", 0.1),
+            "cosine of gradients with the step's, at least .98": value(
+                "step_behind_copying", "gradient_cosine", lambda x: x >= 0.98
+            ),
+        },
+    ),
+)
