@@ -91,7 +91,13 @@ def _curves(form: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any, Any]]
         yield curve["axis"], form["label"], curve["at"], curve["theory"], curve["measured"]
     rolled = form.get("rolled_out")
     if rolled:
-        yield "roll_out", "times applied", [float(n) for n in range(len(rolled["excess"]))], rolled["theory"], rolled["excess"]
+        yield (
+            "roll_out",
+            "times applied",
+            [float(n) for n in range(len(rolled["excess"]))],
+            rolled["theory"],
+            rolled["excess"],
+        )
 
 
 def _over_curve(form: str, axis: str, label: str, curves: Sequence[tuple[Any, Any, Any]]) -> CurveOverRuns:

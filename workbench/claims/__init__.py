@@ -30,4 +30,4 @@ CLAIMS = by_name(
     BY_INPUT,
 )
 
-__all__ = ["CLAIMS", "Claim", "Measurement"]
+__all__ = ["CLAIMS", "THEORY_CLAIMS", "Claim", "Measurement"]

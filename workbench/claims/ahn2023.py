@@ -28,7 +28,7 @@ AHN2023 = (
         f"{_PAPER}, theorem 4 and figure 4",
         "Three layers that move inputs too take steps of GD++, with B_l = b_l I",
         "figure 4: b_0 about .90, b_1 about .56; final losses 6.4e-4 to 8.2e-4 (n = 20, d = 5)",
-        arm("ahn-pp", "anisotropic_regression", "ahn_gd_plus_plus", {"train.n_steps": 20_000}),
+        arm("ahn-pp", "anisotropic_regression", "ahn_gd_plus_plus"),
         {
             "excess risk, at most 1e-3": value("best_gd_plus_plus", "excess", lambda x: x <= 1e-3),
             "first layer's eta, within 10 % of .377": near("best_gd_plus_plus", "layer_1_eta", 0.1),

@@ -6,7 +6,7 @@ from workbench.claims.seeds import Look
 from workbench.claims.theory_looks import arm, claim, near, row, value
 
 _PAPER = "He et al. 2025, arXiv:2503.12734"
-_TWO = arm("he-two", "linear_regression", "he_two_heads", {"train.lr": 0.001})
+_TWO = arm("he-two", "linear_regression", "he_two_heads")
 _FORM = "debiased_steps_of_tasks"
 
 

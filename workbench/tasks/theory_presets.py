@@ -49,7 +49,7 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
     "von_oswald_deep": {
         "task": _OSWALD_LAW,
         "model": {**_OSWALD, "n_layers": 5},
-        "train": {**_TRAIN, "n_steps": 10_000, "lr": 1e-3},
+        "train": {**_TRAIN, "n_steps": 10_000, "lr": 5e-4, "clip_norm": 0.02},
     },
     "von_oswald_copying": {
         "task": _OSWALD_LAW,
@@ -74,8 +74,12 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
         "model": {**_LINEAR, "d_model": 6, "products": "merged", "init_std": 0.05},
         "train": {**_TRAIN, "n_steps": 3000},
     },
-    "he_one_head": {"task": _HE_LAW, "model": _HE, "train": {**_HE_TRAIN, "n_steps": 20_000}},
-    "he_two_heads": {"task": _HE_LAW, "model": {**_HE, "n_heads": 2}, "train": {**_HE_TRAIN, "n_steps": 30_000}},
+    "he_one_head": {"task": _HE_LAW, "model": _HE, "train": {**_HE_TRAIN, "n_steps": 12_000}},
+    "he_two_heads": {
+        "task": _HE_LAW,
+        "model": {**_HE, "n_heads": 2},
+        "train": {**_HE_TRAIN, "n_steps": 15_000, "lr": 1e-3},
+    },
 }
 """von Oswald et al. 2023, arXiv:2212.07677; Mahankali et al. 2023, arXiv:2307.03576; Zhang et al. 2023,
 arXiv:2306.09927; He et al. 2025, arXiv:2503.12734."""
@@ -89,7 +93,7 @@ ANISOTROPIC_REGRESSION: Mapping[str, Preset] = {
     "ahn_gd_plus_plus": {
         "task": {"prior": "inverse_covariance"},
         "model": {**_LINEAR, "d_model": 6, "n_layers": 3, "products": "block_diagonal", "init_std": 0.05},
-        "train": {**_TRAIN, "n_steps": 10_000, "lr": 5e-2},
+        "train": {**_TRAIN, "n_steps": 15_000, "lr": 5e-2},
     },
 }
 """Ahn et al. 2023, arXiv:2306.00297, with n = 20 as in its figures and code."""
@@ -122,7 +126,7 @@ MULTI_TASK_REGRESSION: Mapping[str, Preset] = {
     name: {
         "task": {"noise_std": 0.1**0.5, "w_scale": 0.5},
         "model": {**_BARE, "d_model": 8, "d_head": 8, "n_heads": n_heads},
-        "train": {**_HE_TRAIN, "n_steps": 20_000},
+        "train": {**_HE_TRAIN, "n_steps": 10_000},
     }
     for name, n_heads in (("he_superposition", 3), ("he_head_per_sign", 4))
 }
