@@ -60,6 +60,15 @@ def test_erasure_changes_least_of_all_that_erase():
     assert torch.linalg.matrix_rank(matrix).item() == COLUMNS
 
 
+def test_erasure_is_that_of_the_authors_own_code():
+    """Checked against concept-erasure 0.2.4 without shrinkage."""
+    leace = pytest.importorskip("concept_erasure")
+    rows, targets = drawn(n_sites=1)
+    white = Whitened.of(Spectrum.of(Sums.of(rows, targets)))
+    fitter = leace.LeaceFitter(WIDTH, COLUMNS, dtype=torch.float64, shrinkage=False).update(rows[0], targets)
+    torch.testing.assert_close(erased(rows, white, white.telling())[0], fitter.eraser(rows[0]), rtol=1e-9, atol=1e-9)
+
+
 def test_the_probe_says_what_is_wanted_after_the_shortest_whitened_move():
     rows, targets = drawn()
     found = Spectrum.of(Sums.of(rows, targets))
