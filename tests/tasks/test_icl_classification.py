@@ -82,6 +82,22 @@ def test_classes_of_a_bursty_context_are_drawn_by_frequency_passing_over_labels_
         assert share == pytest.approx(wanted, abs=0.012)
 
 
+@pytest.mark.parametrize("novel", ["fresh", "pool"])
+def test_means_of_novel_classes_are_the_prompts_own_or_those_of_the_pool(novel):
+    _, batch = draw(400, p_novel=0.5, noise=0.0, burstiness=2, novel=novel)
+    items, classes = batch.latents["items"], batch.latents["classes"]
+    every = torch.cat([classes, batch.latents["target_class"][:, None]], 1)
+    same = every[:, :, None] == every[:, None, :]
+    alike = (items[:, :, None] - items[:, None, :]).abs().amax(-1) < 1e-6
+    assert torch.equal(same, alike), "one mean for each class of a prompt"
+    for number, is_shared in ((17, novel == "pool"), (3, True)):
+        of_class = items[every == number]
+        assert len(of_class) > 10
+        assert bool((of_class - of_class[0]).abs().max() < 1e-6) == is_shared
+    fresh = items[every >= 16]
+    assert fresh.square().sum(-1).mean().item() == pytest.approx(1.0, abs=0.15)
+
+
 def test_novel_classes_are_others_and_come_so_often():
     _, batch = draw(4000, p_novel=0.3)
     is_novel = batch.latents["classes"] >= 16
