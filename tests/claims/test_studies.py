@@ -171,14 +171,15 @@ def test_what_needs_no_training_is_measured_whenever_claims_are_listed(tmp_path:
 
 def test_repeated_tokens_must_have_less_of_a_sink_than_every_text():
     def record(prose: float, code: float, repeated: float) -> dict[str, Any]:
-        rates = {"prose": prose, "code": code, "random tokens": 0.5, "repeated tokens": repeated}
+        rates = {"prose": prose, "code": code, "random tokens": 0.5, "repeated tokens": 0.9}
+        rates["one token repeated"] = repeated
         sink = {k: {"rate": v, "standard_error": 0.01, "T": 64, "epsilon": 0.3} for k, v in rates.items()}
         return {"model": "m", "bos": {"policy": "none"}, "extreme": {"sink": sink}}
 
     assert BY_INPUT.check(record(0.8, 0.7, 0.5)).met
     assert not BY_INPUT.check(record(0.8, 0.4, 0.5)).met
     assert "T = 64, epsilon = 0.3, BOS none" in BY_INPUT.check(record(0.8, 0.7, 0.5)).evidence[0]
-    with pytest.raises(InputError, match="--record must hold sink rates on random tokens and repeated tokens"):
+    with pytest.raises(InputError, match="--record must hold sink rates on random tokens and one token repeated"):
         BY_INPUT.check({})
 
 

@@ -24,7 +24,7 @@ def test_the_command_trains_checks_and_shows(call: Call, root: Path, tmp_path: P
 
 
 def test_a_record_of_a_language_model_is_checked(call: Call, tmp_path: Path):
-    names = ("prose", "code", "random tokens", "repeated tokens")
+    names = ("prose", "code", "random tokens", "one token repeated")
     rates = zip(names, (0.8, 0.7, 0.6, 0.1), strict=True)
     sink = {name: {"rate": rate, "standard_error": 0.01, "T": 64, "epsilon": 0.3} for name, rate in rates}
     path = tmp_path / "heads.json"
