@@ -1,9 +1,18 @@
 """Zheng et al. 2024: what one causal layer learns on x_{t+1} = W x_t, by the law of the first state."""
 
-from workbench.claims.theory_looks import arm, claim, near, value
+from workbench.claims.seeds import Look
+from workbench.claims.theory_looks import arm, claim, near, row, value
 
 _PAPER = "Zheng et al. 2024, arXiv:2405.16845"
 _OUTSIDE = "sequence_step_share"
+
+
+def _learned(look: Look) -> tuple[float | None, bool]:
+    """A model that has learned nothing is no plain step either."""
+    found = row(look, _OUTSIDE, "loss")
+    share = found["measured"] / found["controls"]["zero predictor"]
+    return share, share <= 0.5
+
 
 ZHENG2024 = (
     claim(
@@ -50,6 +59,7 @@ ZHENG2024 = (
             "share of the weights that is the plain step, below .9": value(
                 _OUTSIDE, "weights_share", lambda x: x < 0.9
             ),
+            "squared error over that of predicting 0, at most .5": _learned,
             "share of predictions that is one plain step, below .98": value(
                 _OUTSIDE, "one_step_share", lambda x: x < 0.98
             ),
