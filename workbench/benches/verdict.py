@@ -27,8 +27,8 @@ from workbench.metrics import bootstrap_weights
 Half = Literal["tuning", "held_out"]
 Draw = tuple[int, int]
 HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1,), "held_out": (51, 52)}
-"""Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first, and at others that
-are not judged any more: 31, 32, 41, 42."""
+"""Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first half, and at
+draws that are not judged any more: 31, 32, 41, 42."""
 ABSTAINS = "abstains"
 _KIN = tuple(dict.fromkeys(truth for truth, _, _ in KIN))
 _N_RESAMPLES = 300
