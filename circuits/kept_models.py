@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from circuits.kept_patterns import patterns_from_data
 from circuits.language import Text, checked_files, files_sha256, open_language_model
@@ -43,8 +42,8 @@ class Wanted:
     config: LanguageConfig = field(default_factory=LanguageConfig)
 
 
-def heads_of_model(wanted: Wanted, root: Path | None, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """The head record of a language model, from the runs folder if the same was measured before.
+def heads_of_model(wanted: Wanted, root: Path | None, tell: Callable[[str], None] = lambda _: None) -> LanguageHeads:
+    """The head record of a language model and its patterns, from the runs folder if the same was measured before.
 
     Args:
         wanted: What is asked for.
@@ -56,17 +55,17 @@ def heads_of_model(wanted: Wanted, root: Path | None, tell: Callable[[str], None
     """
     checked_files(wanted.where)
     if root is None:
-        return _measured(wanted, tell).record
+        return _measured(wanted, tell)
     sha256 = files_sha256(wanted.where)
     folder = RunFolder(root / _FOLDER / _folder_name(wanted.where, sha256))
     key = _key(wanted, sha256)
-    kept = folder.result(ANALYSIS, key)
-    if kept is not None:
-        return kept
+    record, patterns = folder.result(ANALYSIS, key), folder.result(PATTERNS, key)
+    if record is not None and patterns is not None:
+        return LanguageHeads(record, patterns)
     found = _measured(wanted, tell)
     folder.save_result(PATTERNS, key, found.patterns)
     folder.save_result(ANALYSIS, key, found.record)
-    return found.record
+    return found
 
 
 def _measured(wanted: Wanted, tell: Callable[[str], None]) -> LanguageHeads:

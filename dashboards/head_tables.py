@@ -12,6 +12,7 @@ HEAD_NOTE = (
     "1 for ratios, 0 for losses. Loss changes in nats per token with all later patterns live. Labels are rules over "
     "these scores; active-dormant needs two domains that differ both in sink mass and in loss change."
 )
+_MOST_HEADS, _N_BEST = 64, 5
 SINK_NOTE = (
     "Share of heads whose mean attention on the first token over the first T queries is above epsilon, prompt by "
     "prompt (Gu et al. 2024); it falls with T and with epsilon. Repeated tokens tell little of "
@@ -55,18 +56,32 @@ def partner_table(head: Head) -> Table:
 
 
 def partners_table(record: Mapping[str, Any]) -> Table:
-    """The same of every head that has earlier ones.
+    """The same of every head of note that has earlier ones.
 
     Args:
         record: A head record.
     """
-    found = [(head_name(head), *row) for head in record["heads"] for row in partner_table(head).rows]
+    found = [(head_name(head), *row) for head in heads_of_note(record) for row in partner_table(head).rows]
     titles = ("Head", "Composes through", "With", "Score", "Chance", "z")
     return Table(tuple(("", title) for title in titles), tuple(found))
 
 
+def heads_of_note(record: Mapping[str, Any]) -> list[Head]:
+    """All heads of a small model; of a large one those silenced, and the best of each kind that attention tells.
+
+    Args:
+        record: A head record.
+    """
+    heads = record["heads"]
+    if len(heads) <= _MOST_HEADS:
+        return list(heads)
+    kinds = ("previous_token", "duplicate", "induction")
+    best = {head_name(each) for kind in kinds for each in sorted(heads, key=lambda h: -(h[kind] or 0))[:_N_BEST]}
+    return [head for head in heads if head["loss_change_zeroed"] is not None or head_name(head) in best]
+
+
 def heads_table(record: Mapping[str, Any]) -> Table:
-    """Every head's scores with chance in brackets, sink mass and loss change by domain, and labels.
+    """The scores of heads of note with chance in brackets, sink mass and loss change by domain, and labels.
 
     Args:
         record: A head record.
@@ -80,7 +95,7 @@ def heads_table(record: Mapping[str, Any]) -> Table:
     columns += [("Loss change, zeroed ± s.e.", name) for name in domains] if silenced else []
     columns.append(("Rules", "labels"))
     rows = []
-    for head in record["heads"]:
+    for head in heads_of_note(record):
         chance = head["chance"]
         cells = [head_name(head), *(_beside(head[kind], chance[kind]) for kind in kinds)]
         cells += [_beside(head["sink_mass_by_domain"][d], chance["sink_mass_by_domain"][d]) for d in domains]

@@ -25,13 +25,14 @@ from dashboards.figures.prompt_patterns import patterns_figure
 from dashboards.head_scores import head_name, head_of, scores_of, sink_positions
 from dashboards.head_tables import (
     head_table,
+    heads_of_note,
     heads_table,
     induction_table,
     partner_table,
     sink_rate_table,
     tell_measured,
 )
-from dashboards.heads_report import build_heads_report
+from dashboards.heads_report import build_heads_report, build_model_report
 from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
 from dashboards.store import Agreements, RunStore
@@ -311,6 +312,46 @@ def test_a_language_model_is_drawn_from_its_record_alone(with_model, model_name)
     unsilenced = next(head for head in record["heads"] if head["loss_change_zeroed"] is None)
     told = contrast_figure(record, unsilenced).layout.annotations
     assert any("was not silenced" in each.text for each in told)
+
+
+def test_the_report_of_a_language_model_is_about_its_heads(with_model, model_name):
+    state = heads.complete(with_model, PageState(model=model_name))
+    record = heads.record_of(with_model, state)
+    assert record is not None
+    html = build_model_report(record, with_model.model_patterns(model_name, str(state.record)))
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
+    figures = json.loads(found[1])
+    assert {"map-0", "extreme", "contrast-" + head_name(head_of(record, None))} <= set(figures)
+    own = html[: html.index("<script>")]
+    for told in (
+        "2 of 8 heads were silenced",
+        "one token repeated",
+        "Repeated tokens",
+        "made here",
+        "begins every row",
+    ):
+        assert told in own
+
+
+def test_of_many_heads_those_of_note_are_listed(induction):
+    (first, second) = induction["heads"]
+    many = [
+        {
+            **first,
+            "layer": at,
+            "loss_change_zeroed": None,
+            "previous_token": at / 100,
+            "duplicate": 0.0,
+            "induction": 0.0,
+        }
+        for at in range(80)
+    ]
+    told = {**induction, "heads": [*many, {**second, "layer": 90}]}
+    listed = [row[0] for row in heads_table(told).rows]
+    assert {"L79H0", "L75H0", "L90H0"} <= set(listed)
+    assert len(listed) <= 16
+    assert len(heads_of_note(induction)) == 2
 
 
 def test_a_model_without_a_readable_record_is_told(with_model, tmp_path, model_name):

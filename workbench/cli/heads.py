@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.heads_over_training import print_heads_over_training
-from workbench.cli.output import number, print_json, print_table, say, stage_notes
+from workbench.cli.output import note, number, print_json, print_table, say, stage_notes
 from workbench.cli.parse import default_root, parse, take_run
 from workbench.cli.record import Verb
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from circuits.heads import HeadsConfig
+    from circuits.of_language_models import LanguageHeads
     from workbench.opened import Run
 
 _MOST_SHOWN, _BEST_SHOWN = 48, 5
@@ -58,6 +59,8 @@ class LanguageArguments:
     """Where the model runs."""
     out: str | None = None
     """File that the record is written to as well."""
+    report: str | None = None
+    """HTML file that the record is written to with its figures."""
     runs: str = field(default_factory=default_root)
     """The runs folder, beside whose runs the record is kept."""
     keep: bool = True
@@ -123,16 +126,21 @@ def _run_language(arguments: Sequence[str]) -> int:
     from circuits.language import TEXTS, text_of_file
     from workbench.files import write_json
 
-    if given.out is not None and not Path(given.out).parent.is_dir():
-        raise InputError(f"out must lie in a folder that is there; got {given.out}. Make the folder first.")
+    for name in ("out", "report"):
+        path = getattr(given, name)
+        if path is not None and not Path(path).parent.is_dir():
+            raise InputError(f"{name} must lie in a folder that is there; got {path}. Make the folder first.")
     own = [text_of_file(Path(path)) for path in given.text]
     texts = (dict(TEXTS) if given.shipped else {}) | {text.name: text for text in own}
     if not texts:
         raise InputError("heads --model needs a text; got --no-shipped and no --text. Give --text FILE.")
     wanted = Wanted(given.model, texts, given.bos, given.device, given.settings)
-    record = heads_of_model(wanted, Path(given.runs) if given.keep else None, stage_notes(given.model))
+    found = heads_of_model(wanted, Path(given.runs) if given.keep else None, stage_notes(given.model))
+    record = found.record
     if given.out is not None:
         write_json(Path(given.out), record)
+    if given.report is not None:
+        _write_report(Path(given.report), found)
     if given.json:
         print_json(record)
     else:
@@ -140,6 +148,15 @@ def _run_language(arguments: Sequence[str]) -> int:
         print_heads(record)
         print_induction(record)
     return 0
+
+
+def _write_report(path: Path, found: "LanguageHeads") -> None:
+    from circuits.kept_patterns import patterns_from_data
+    from dashboards.heads_report import build_model_report
+    from workbench.files import write_bytes
+
+    note(f"writing {path}")
+    write_bytes(path, build_model_report(found.record, patterns_from_data(found.patterns)).encode())
 
 
 def print_heads(record: Mapping[str, Any]) -> None:

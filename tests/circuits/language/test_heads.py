@@ -158,7 +158,8 @@ def test_the_command_prints_tables_or_one_document(
     assert read_json(path) == {key: value for key, value in record.items() if key != "sha256"}
     assert len(kept_patterns(tmp_path / "runs", name, key)) == 3
     monkeypatch.setattr(kept_models, "open_language_model", None)  # it is read, not measured again
-    assert main(words) == 0
+    assert main([*words, "--report", str(tmp_path / "report.html")]) == 0
+    assert "<h2>Repeated tokens</h2>" in (tmp_path / "report.html").read_text()
     told = capsys.readouterr().out
     assert "begins every row" in told
     assert "Repeated tokens: loss" in told
