@@ -1,5 +1,7 @@
 """Both passes written out for a CPU core, against automatic differentiation of the model that users hook."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from workbench.training.building import build_model
 from workbench.training.config import RunConfig, TrainConfig, preset_config
 from workbench.training.gradients import Bound, Sharded
 from workbench.training.program import Program
-from workbench.training.written import on_cpu
+from workbench.training.written import on_cpu, passes_cpu
 
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -58,10 +60,25 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict
 
 @pytest.mark.parametrize("n_batch", [8, 64])
 def test_they_are_the_same_bit_by_bit_with_torchs_products_and_with_those_of_onednn(n_batch: int):
+    compare_bits(n_batch)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript is not for this Python")
+def test_torchscript_runs_both_passes_to_the_same_bits():
+    """In a program of its own: it may not read functions through the run-time shape checks."""
+    subprocess.run([sys.executable, "-m", "tests.training.test_written_on_cpu"], check=True)
+
+
+def compare_bits(n_batch: int) -> None:
     config = preset_config("linear_regression", "demo").resolved()
     automatic, written = both(replace(config, train=replace(config.train, n_batch=n_batch)))
     for one, other in zip((automatic[0], *automatic[1]), (written[0], *written[1]), strict=True):
         assert torch.equal(one, other)
+
+
+def test_without_torchscript_python_runs_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(torch.jit, "script")
+    assert passes_cpu.scripted_if_possible.__wrapped__() is passes_cpu.LINE_BY_LINE
 
 
 def test_tokens_are_read_and_predicted_as_well():
@@ -94,3 +111,10 @@ def test_long_prompts_do_not():
     model, most = TransformerConfig(n_layers=2, d_model=8, n_heads=2), MOST_POSITIONS // 2
     tasks = [LinearRegression(d_input=2, n_context=n) for n in (most, most + 1)]
     assert [on_cpu.fits(RunConfig(task, model, TrainConfig()).resolved()) for task in tasks] == [True, False]
+
+
+if __name__ == "__main__":
+    assert passes_cpu.scripted_if_possible().scripted
+    for n_batch in (8, 64):
+        for _ in range(3):  # it may change its mind about shapes
+            compare_bits(n_batch)

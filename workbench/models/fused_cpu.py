@@ -22,7 +22,6 @@ Mixed = Float[Tensor, "batch pos head d_head"]
 Heads = Float[Tensor, "heads pos d_head"]
 Pattern = Float[Tensor, "heads query key"]
 Visible = Bool[Tensor, "query key"]
-Hidden = Float[Tensor, "query key"]
 
 
 def can_mix(qkv: Packed) -> bool:
@@ -46,34 +45,33 @@ def attention(qkv: Packed, visible: Visible, scale: float) -> Mixed:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, visible: Tensor, scale: float) -> Tensor:
-        out, *kept = mixed(qkv, hidden_scores(visible, qkv.dtype), scale)
+        mixed, *kept = _attention(qkv, visible, scale)
         ctx.save_for_backward(qkv, visible, *kept)
         ctx.scale = scale
-        return out
+        return mixed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         qkv, visible, q, k, v, pattern = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient may be differentiated itself, through what it is made from
-            _, q, k, v, pattern = mixed(qkv, hidden_scores(visible, qkv.dtype), ctx.scale)
-        return mixed_backward(gradients[0], q, k, v, pattern, ctx.scale), None, None
+            _, q, k, v, pattern = _attention(qkv, visible, ctx.scale)
+        return _attention_backward(gradients[0], q, k, v, pattern, ctx.scale), None, None
 
 
-def hidden_scores(visible: Visible, dtype: torch.dtype) -> Hidden:
+def hidden_scores(visible: Visible, dtype: torch.dtype) -> Float[Tensor, "query key"]:
     """What is added to scores: -inf where a query must not attend."""
     return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, -math.inf)
 
 
-def mixed(qkv: Packed, hidden: Hidden, scale: float) -> tuple[Mixed, Heads, Heads, Heads, Pattern]:
+def _attention(qkv: Packed, visible: Visible, scale: float) -> tuple[Mixed, Heads, Heads, Heads, Pattern]:
     """The mixed values, and what the gradient needs: queries, keys, values and pattern."""
     q, k, v = rearrange(qkv, "batch pos three head d_head -> three (batch head) pos d_head", three=3)
-    pattern = _softmax(torch.baddbmm(hidden, q, k.mT, alpha=scale))
-    z = rearrange(pattern @ v, "(batch head) pos d_head -> batch pos head d_head", batch=len(qkv))
-    return z, q, k, v, pattern
+    pattern = _softmax(torch.baddbmm(hidden_scores(visible, qkv.dtype), q, k.mT, alpha=scale))
+    mixed = rearrange(pattern @ v, "(batch head) pos d_head -> batch pos head d_head", batch=len(qkv))
+    return mixed, q, k, v, pattern
 
 
-def mixed_backward(d_mixed: Mixed, q: Heads, k: Heads, v: Heads, pattern: Pattern, scale: float) -> Packed:
-    """The gradient of what was mixed, from that of the mixed values and from what was kept."""
+def _attention_backward(d_mixed: Mixed, q: Heads, k: Heads, v: Heads, pattern: Pattern, scale: float) -> Packed:
     d_z = rearrange(d_mixed, "batch pos head d_head -> (batch head) pos d_head")
     d_scores = torch.ops.aten._softmax_backward_data(d_z @ v.mT, pattern, -1, pattern.dtype) * scale
     d_qkv = torch.stack([d_scores @ k, d_scores.mT @ q, pattern.mT @ d_z])

@@ -20,8 +20,13 @@ Rows = Float[Tensor, "*lead d_in"]
 
 def can_map(rows: Rows, weight: Float[Tensor, "d_out d_in"]) -> bool:
     """Whether ``linear`` is for such tensors, and runs line by line."""
-    is_plain = rows.dtype == weight.dtype == torch.float32 and rows.device.type == "cpu"
-    return is_plain and rows.numel() * len(weight) >= LEAST_PRODUCTS and _has_onednn() and runs_line_by_line()
+    is_large = rows.numel() * len(weight) >= LEAST_PRODUCTS
+    return is_large and takes(rows) and takes(weight) and runs_line_by_line()
+
+
+def takes(numbers: Tensor) -> bool:
+    """Whether oneDNN is there and for numbers of this kind."""
+    return numbers.dtype == torch.float32 and numbers.device.type == "cpu" and _has_onednn()
 
 
 def linear(
@@ -36,8 +41,7 @@ def _has_onednn() -> bool:
     return is_there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Rows through a map, without a gradient."""
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
@@ -45,7 +49,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return product(rows, weight, bias)
+        return _product(rows, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -56,14 +60,14 @@ class _Linear(torch.autograd.Function):
         if torch.is_grad_enabled():  # this gradient may be differentiated itself
             return gradient @ weight, flat.mT @ read, flat.sum(0) if for_bias else None
         return (
-            product(gradient, weight.mT, None) if for_rows else None,
-            for_weight_of(flat, read) if for_weight else None,
+            _product(gradient, weight.mT, None) if for_rows else None,
+            _for_weight(flat, read) if for_weight else None,
             flat.sum(0) if for_bias else None,
         )
 
 
-def for_weight_of(gradient: Float[Tensor, "row d_out"], read: Float[Tensor, "row d_in"]) -> Float[Tensor, "d_out d_in"]:
+def _for_weight(gradient: Float[Tensor, "row d_out"], read: Float[Tensor, "row d_in"]) -> Float[Tensor, "d_out d_in"]:
     """The gradient of a weight; oneDNN is up to 1.4 times as fast with the wider side second."""
     if gradient.shape[1] > read.shape[1]:
-        return product(read.mT, gradient.mT, None).mT
-    return product(gradient.mT, read.mT, None)
+        return _product(read.mT, gradient.mT, None).mT
+    return _product(gradient.mT, read.mT, None)
