@@ -16,6 +16,7 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 from tests.helpers import tiny_config
 from workbench.errors import InputError
 from workbench.training import engines
+from workbench.training.distributed import ALONE, World
 from workbench.training.engines import ENGINES, check_engine, graph, start
 from workbench.training.program import Program
 
@@ -72,16 +73,19 @@ def test_one_process_may_compile_as_many_shapes_as_it_trains():
 
 
 class FakeGraph:
-    """Counts its replays."""
+    """Counts its replays, and how often it was freed."""
 
     made: ClassVar[list["FakeGraph"]] = []
 
     def __init__(self) -> None:
-        self.replays = 0
+        self.replays = self.freed = 0
         self.made.append(self)
 
     def replay(self) -> None:
         self.replays += 1
+
+    def reset(self) -> None:
+        self.freed += 1
 
 
 class FakeStream:
@@ -149,7 +153,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
 
 
 def test_a_capture_waits_for_what_was_asked_before_it_and_has_all_later_work_wait(fake_cuda: FakeCuda):
-    replay = graph._captured(fake_cuda.work)
+    replay = graph._captured(fake_cuda.work, ALONE)
     warm_up, main_waits = ["work on side 0"] * 3, "main waits for side 0"
     assert fake_cuda.log == ["side 0 waits for main", *warm_up, main_waits, "capture on side 0", "work on side 0"]
     assert fake_cuda.now[-1].name == "main"
@@ -161,7 +165,7 @@ def test_all_captures_of_a_device_share_one_stream_and_so_one_workspace(fake_cud
     for device in (0, 1, 0, 0, 1):
         fake_cuda.device = device
         fake_cuda.log.clear()
-        graph._captured(fake_cuda.work)
+        graph._captured(fake_cuda.work, ALONE)
         assert fake_cuda.log[-1] == f"work on side {device}"
     assert fake_cuda.n_streams == 2
 
@@ -185,6 +189,14 @@ def test_preparing_a_graph_leaves_weights_optimizer_and_step_as_they_were(optimi
     other.update()
     assert all(torch.equal(a, b) for a, b in zip(program.changing(), other.changing(), strict=True))
     assert places == [tensor.data_ptr() for tensor in program.changing()], "a graph writes where it was captured"
+
+
+@pytest.mark.parametrize(("world", "n_freed"), [(World(), 0), (World(1, 2, 2), 1)], ids=["alone", "two"])
+def test_a_graph_of_several_processes_goes_when_they_part(fake_cuda: FakeCuda, world: World, n_freed: int):
+    FakeGraph.made.clear()
+    graph._captured(fake_cuda.work, world)
+    world.leaving.close()
+    assert [captured.freed for captured in FakeGraph.made] == [n_freed]
 
 
 @pytest.mark.usefixtures("fake_cuda")
