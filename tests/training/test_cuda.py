@@ -121,7 +121,7 @@ def test_further_programs_take_no_workspace_of_their_own():
 def test_graphs_of_several_processes_are_freed_when_they_part(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(World, "sum", lambda self, tensor: tensor)
     freed: list[Any] = []
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "reset", freed.append)
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "reset", lambda self: freed.append(self))
     alone, world = (Program([on_cuda()], world=each) for each in (World(), World(0, 2, 2)))
     for program in (alone, world):
         graph.prepare(program)
