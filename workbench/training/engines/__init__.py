@@ -18,7 +18,8 @@ __all__ = ["ENGINES", "Engine", "Started", "check_engine", "start"]
 
 
 _CROWD = "several processes share the prompts of an update"
-"""Capturing their sum of gradients hung where it was tried; engine 'graph' tries it all the same."""
+"""A captured sum of gradients used to hang when they parted; since that is mended no whole training has been measured.
+Engine 'graph' tries it."""
 
 
 @dataclass(frozen=True)
