@@ -16,8 +16,8 @@ from workbench.runs import result_key
 Row = Mapping[str, Any]
 ALL_PLACES = "all"
 """The place of a probe that reads several tokens."""
-_ASKED = ("targets", "methods", "components", "n_contexts", "positions")
-"""Settings that say which rows there are, not how a row comes about."""
+_ASKED = ("targets", "methods", "components", "n_contexts", "positions", "online_code")
+"""Settings that say which rows and columns there are, not how they come about."""
 _NEEDED = ("checkpoint", "config", "rows", "poolings", "control")
 
 

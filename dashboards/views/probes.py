@@ -81,7 +81,9 @@ def _slider() -> Any:
     """Slides over the checkpoints of a run, the way training went."""
     return [
         dmc.Text("Checkpoints over training", size="sm", fw=500, mb=2),
-        dmc.Slider(id="probes-slider", min=0, max=1, step=1, label=None, updatemode="mouseup", mb="xl", maw=1000),
+        dmc.Slider(
+            id="probes-slider", min=0, max=1, step=1, label=None, updatemode="mouseup", mb="xl", mx="md", maw=1000
+        ),
     ]
 
 

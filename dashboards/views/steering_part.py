@@ -99,10 +99,10 @@ def steerings_at(store: RunStore, state: PageState) -> tuple[Steering, ...]:
 
 
 def steering_of(store: RunStore, state: PageState) -> Steering | None:
-    """The chosen one; else of the chosen target, all tokens changed if there is such."""
+    """The chosen one; else of the chosen target, or of weights, all tokens changed if there is such."""
     there = steerings_at(store, state)
     named = next((each for each in there if each.key == state.steered), None)
-    best = sorted(there, key=lambda each: (each.target == state.target, each.tokens == "all"))
+    best = sorted(there, key=lambda e: (e.target == state.target, e.target.startswith("w_"), e.tokens == "all"))
     return named or (best[-1] if best else None)
 
 
