@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _MAPS = ("previous_token", "induction", "sink_mass", "zeroed")
 """Scores drawn as maps, in every domain; all others stand in the table or in the app."""
+_MOST_ROWS = 24
+"""Rows of a table that is not folded away."""
 _N_PATTERNS = 3
 """Heads whose patterns are drawn."""
 
@@ -171,4 +173,7 @@ def _composition(record: Mapping[str, Any]) -> str:
     table = partners_table(record)
     if not table.rows:
         return ""
-    return f"<h3>Composition</h3>{html_table(table)}<p class='dim'>{escape(PARTNER_NOTE)}</p>"
+    told = f"{html_table(table)}<p class='dim'>{escape(PARTNER_NOTE)}</p>"
+    if len(table.rows) > _MOST_ROWS:
+        return f"<details><summary>Composition, {len(table.rows)} rows</summary>{told}</details>"
+    return f"<h3>Composition</h3>{told}"

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -380,6 +381,15 @@ def test_the_slider_goes_over_measured_checkpoints(induction, kept, monkeypatch)
     at, last, marks, told, place = heads.slider_of(kept, PageState(run=INDUCTION, checkpoint=steps[1]))
     assert (at, last, told, place) == (1, 2, f"step {steps[1]}", {})
     assert [mark["label"] for mark in marks] == [str(each) for each in steps]
+    told_to: list[Any] = []
+    monkeypatch.setattr(heads, "set_props", lambda _, props: told_to.append(props["search"]))
+    monkeypatch.setattr(heads, "ctx", SimpleNamespace(triggered_id="heads-slider"))
+    search = PageState(run=INDUCTION, checkpoint=steps[1]).search
+    assert heads.slide(kept, search, 2, None)[:4] == (2, 2, marks, f"step {steps[2]}")
+    assert [PageState.of(each).checkpoint for each in told_to] == [steps[2]]
+    heads.slide(kept, told_to[0], 2, None)
+    heads.slide(kept, search, 9, None)
+    assert len(told_to) == 1, "neither its own place nor one that is not there moves it"
     many = slider_marks(range(0, 400, 10))
     assert [mark["value"] for mark in many] == list(range(40))
     named = [mark["value"] for mark in many if "label" in mark]
