@@ -1,8 +1,10 @@
 """What claims of theory papers share: arms of five seeds, each run held against closed forms."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from workbench.against_theory.config import TheoryConfig
 from workbench.analyses import theory
 from workbench.arms import Arm
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
@@ -11,6 +13,8 @@ from workbench.opened import Run
 
 Condition = Callable[[Look], tuple[float | None, bool]]
 N_SEEDS = 5
+_QUICK = TheoryConfig(n_prompts=10_000, n_curve=1200, n_resamples=50, n_checkpoints=0)
+_WITH_TRAINING = replace(_QUICK, n_checkpoints=24, n_curve=600)
 
 
 def arm(name: str, task: str, preset: str, changes: Mapping[str, Any] | None = None) -> Arm:
@@ -19,8 +23,13 @@ def arm(name: str, task: str, preset: str, changes: Mapping[str, Any] | None = N
 
 
 def seen(run: Run, tell: Tell) -> Mapping[str, Any]:
-    """The theory record of the last checkpoint."""
-    return theory(run, tell=tell)
+    """The theory record of the last checkpoint, without those before it, on as many prompts as claims need."""
+    return theory(run, _QUICK, tell=tell)
+
+
+def seen_over_training(run: Run, tell: Tell) -> Mapping[str, Any]:
+    """The same with what checkpoints before it say."""
+    return theory(run, _WITH_TRAINING, tell=tell)
 
 
 def form(look: Look, name: str) -> Mapping[str, Any]:
@@ -90,6 +99,7 @@ def claim(
     of: Arm,
     conditions: Mapping[str, Condition],
     more: Sequence[str] = (),
+    look: Callable[[Run, Tell], Mapping[str, Any]] = seen,
 ) -> Claim:
     """A claim that every seed of one arm meets or fails.
 
@@ -101,10 +111,11 @@ def claim(
         of: The arm.
         conditions: By their wording; the first gives the value that is told.
         more: Further evidence.
+        look: From a run to its theory record.
     """
 
     def check(looks: Looks) -> Measurement:
         found = looks.get(of.name, Seen())
         return measurement("seeds", conditions, found.looks, n_seeds=found.n_seeds, more=more)
 
-    return Claim(name, name.split("/")[0], citation, statement, published, {}, check, Study((of,), seen))
+    return Claim(name, name.split("/")[0], citation, statement, published, {}, check, Study((of,), look))

@@ -1,7 +1,7 @@
 """von Oswald et al. 2022: linear attention learns gradient descent, deeper ones GD++, and a copying layer before it."""
 
 from workbench.claims.seeds import Look
-from workbench.claims.theory_looks import apart, arm, claim, flat, form, near, value
+from workbench.claims.theory_looks import apart, arm, claim, flat, form, near, seen_over_training, value
 
 _PAPER = "von Oswald et al. 2023, arXiv:2212.07677"
 _ONE = arm("vo-one", "linear_regression", "von_oswald")
@@ -124,6 +124,7 @@ VONOSWALD2022 = (
             ),
             "updates to half of that attention over updates to half of a step, at most 1": _copies_first,
         },
+        look=seen_over_training,
     ),
     claim(
         "vonoswald2022/copying-one-step",
@@ -137,5 +138,6 @@ VONOSWALD2022 = (
                 "step_behind_copying", "gradient_cosine", lambda x: x >= 0.98
             ),
         },
+        look=seen_over_training,
     ),
 )
