@@ -46,6 +46,7 @@ from dashboards.tables import (
     tell_ridge,
 )
 from dashboards.theme import Scheme, label, number_interval, region_label
+from dashboards.theory_report import theory_panels, theory_section
 from workbench.agreement.beside import apart
 from workbench.analyses import FORGETTING, MEASURES
 from workbench.opened import Run
@@ -89,6 +90,7 @@ def build_report(run: Run, record: Mapping[str, Any], claims: Sequence[Mapping[s
         _over_training(kept, panels["over_training"]),
         _probes(kept.probes, panels["probe_maps"], panels["probe_scores"]),
         steering_section(kept.steering, panels["steering"]),
+        theory_section(kept.theory, panels["theory"]),
         "<h2>Training</h2>",
         *[figure_place(panel) for panel in panels["training"]],
         _claims(claims),
@@ -129,6 +131,7 @@ class _Kept:
     over_training: Mapping[str, Any] | None
     probes: Study | None
     steering: tuple[Steering, ...]
+    theory: Mapping[str, Any] | None
 
 
 def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
@@ -137,7 +140,8 @@ def _kept(run: Run, record: Mapping[str, Any]) -> _Kept:
     measures, forgetting = (store.beside(name, analysis).get(place) for analysis in (MEASURES, FORGETTING))
     studies = [study for study in store.probes(name)[0] if study.checkpoint == record["checkpoint"] and study.rows]
     steering = tuple(each for each in store.steering(name)[0] if each.checkpoint == record["checkpoint"])
-    return _Kept(measures, forgetting, store.over_training(name), studies[-1] if studies else None, steering)
+    theory = store.theories(name).records.get(record["checkpoint"])
+    return _Kept(measures, forgetting, store.over_training(name), studies[-1] if studies else None, steering, theory)
 
 
 def _beside_panels(kept: _Kept) -> dict[str, list[Panel]]:
@@ -152,6 +156,7 @@ def _beside_panels(kept: _Kept) -> dict[str, list[Panel]]:
         "probe_maps": _probe_map_panels(kept.probes) if kept.probes else [],
         "probe_scores": _probe_score_panels(kept.probes) if kept.probes else [],
         "steering": steering_panels(kept.steering),
+        "theory": theory_panels(kept.theory),
     }
 
 

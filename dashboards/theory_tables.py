@@ -37,6 +37,29 @@ def _beside(row: Mapping[str, Any]) -> str:
     return "; ".join([*controls, *([row["note"]] if row["note"] else [])])
 
 
+BETWEEN_NOTE = (
+    "Excess risk, in units of y², of models whose KQ and OV lie so far on the way from trained (0) to theory's "
+    "(1), after the scales that one may pass to the other are made the same."
+)
+_SHARES = (0.0, 0.2, 0.5, 0.8, 1.0)
+
+
+def between_table(record: Mapping[str, Any]) -> Table:
+    """The risk between trained and constructed weights, one row for each closed form that builds a model.
+
+    Args:
+        record: A theory record.
+    """
+    columns = [("", "Closed form"), *(("", f"{share:g}") for share in _SHARES)]
+    ways = [(form["label"], form["between"]) for form in record["closed_forms"] if form.get("between")]
+    rows = [
+        (label, *(number(way["excess"][way["shares"].index(share)], 4) for share in _SHARES))
+        for label, way in ways
+        if not way["note"]
+    ]
+    return Table(tuple(columns), tuple(rows))
+
+
 def fault_table(record: Mapping[str, Any]) -> Table:
     """Closed forms that do not describe the run, and the assumption that fails.
 

@@ -197,15 +197,19 @@ def distance_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.F
         scheme: Colour scheme.
     """
     lines = record["over_training"]
-    known = {"gamma_error": "Γ, relative error", "nmse": "predictions, squared distance over their square"}
-    drawn = [name for name in known if any(line[name] is not None for line in lines)]
+    known = {
+        "gamma_error": "Γ, relative error",
+        "nmse": "predictions, squared distance over their square",
+        "partner": "attention of the first layer from inputs to their labels",
+    }
+    drawn = [name for name in known if any(line.get(name) is not None for line in lines)]
     if not drawn:
         return empty_figure(NO_GAMMA, scheme)
     figure = go.Figure(layout={"template": template(scheme)})
-    styles = {"gamma_error": ("circle", "solid"), "nmse": ("square", "dash")}
+    styles = {"gamma_error": ("circle", "solid"), "nmse": ("square", "dash"), "partner": ("diamond", "dot")}
     for name in drawn:
         symbol, dash = styles[name]
-        shade = model_color(scheme) if name == "gamma_error" else text_color(scheme)
+        shade = text_color(scheme) if name == "nmse" else model_color(scheme)
         figure.add_trace(
             go.Scatter(
                 x=[line["step"] + 1 for line in lines],
@@ -245,7 +249,7 @@ def curves_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fig
         line = {"color": text_color(scheme), "dash": "dash"}
         told = go.Scatter(x=curve["at"], y=curve["theory"], mode="lines", line=line, name="theory", showlegend=col == 1)
         figure.add_trace(told, row=1, col=col)
-        figure.add_trace(_measured(curve, scheme, told=col == 1), row=1, col=col)
+        figure.add_trace(measured_trace(curve, scheme, told=col == 1), row=1, col=col)
         figure.update_xaxes(title={"text": axes[curve["axis"]]}, type="log", row=1, col=col)
         if len(curve["at"]) <= 8:
             ticks = {"tickvals": curve["at"], "ticktext": [f"{at:g}" for at in curve["at"]]}
@@ -262,7 +266,14 @@ def curves_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fig
     return figure
 
 
-def _measured(curve: Mapping[str, Any], scheme: Scheme, *, told: bool) -> go.Scatter:
+def measured_trace(curve: Mapping[str, Any], scheme: Scheme, *, told: bool) -> go.Scatter:
+    """Points of a model with their intervals.
+
+    Args:
+        curve: ``at``, ``measured``, ``low`` and ``high``, place by place.
+        scheme: Colour scheme.
+        told: Whether the legend names them.
+    """
     ends = list(zip(curve["measured"], curve["low"], curve["high"], strict=True))
     return go.Scatter(
         x=curve["at"],

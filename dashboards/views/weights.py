@@ -1,6 +1,6 @@
 """The page of weights: products in data coordinates and what theory says of them, at the end and over training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ import dash_mantine_components as dmc
 import plotly.graph_objects as go
 from dash import Dash, Input, Output, ctx, dcc, html, no_update, set_props
 
+from dashboards.figures.shifts import shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
     distance_figure,
@@ -21,12 +22,13 @@ from dashboards.jobs import Jobs, theory_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
-from dashboards.theory_tables import THEORY_NOTE, fault_table, theory_table
+from dashboards.theory_tables import BETWEEN_NOTE, THEORY_NOTE, between_table, fault_table, theory_table
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.record import View
 from workbench.errors import InputError
 
 PATH = "/weights"
+Height = Callable[[Mapping[str, Any] | None], int]
 CONTROLS = ("run", "checkpoint", "layer")
 _LOOKED_AT = 200
 _ABOUT = (
@@ -54,6 +56,7 @@ def layout() -> Any:
         card(graph("weights-products", "mesascope-products", 520)),
         card(graph("weights-distance", "mesascope-distance-to-theory", 420)),
         card(graph("weights-curves", "mesascope-theory-curves", 440)),
+        card(graph("weights-shifts", "mesascope-theory-shifts", 680)),
         card(graph("weights-patterns", "mesascope-patterns", 420)),
         card(html.Div(id="weights-table")),
     ]
@@ -99,11 +102,18 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     for name, draw in FIGURES.items():
         app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
     app.callback(Output("weights-products", "figure"), shown, scheme)(partial(show_products, store))
-    app.callback(Output("weights-patterns", "style"), shown)(partial(show_height, store))
+    for name, height in {"patterns": patterns_height, "shifts": shifts_height}.items():
+        app.callback(Output(f"weights-{name}", "style"), shown)(partial(show_height, store, height))
     app.callback(Output("weights-table", "children"), shown)(partial(show_table, store))
 
 
-FIGURES = {"gamma": gamma_figure, "distance": distance_figure, "curves": curves_figure, "patterns": patterns_figure}
+FIGURES = {
+    "gamma": gamma_figure,
+    "distance": distance_figure,
+    "curves": curves_figure,
+    "shifts": shifts_figure,
+    "patterns": patterns_figure,
+}
 
 
 def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]:
@@ -242,9 +252,9 @@ def show_products(store: RunStore, search: str | None, scheme: str | None) -> go
     return products_figure(record, state.layer or 1, as_scheme(scheme))
 
 
-def show_height(store: RunStore, search: str | None) -> dict[str, str]:
-    """The height that the figure of patterns needs."""
-    return {"height": f"{patterns_height(_shown(store, search)[1])}px"}
+def show_height(store: RunStore, height: Height, search: str | None) -> dict[str, str]:
+    """The height that a figure needs."""
+    return {"height": f"{height(_shown(store, search)[1])}px"}
 
 
 def show_table(store: RunStore, search: str | None) -> Any:
@@ -258,6 +268,12 @@ def show_table(store: RunStore, search: str | None) -> Any:
             dmc.Title("Theory and the model in numbers", order=4, mb="xs"),
             text_table(theory_table(record), min_width=1500),
             dmc.Text(THEORY_NOTE, size="sm", c="dimmed", mt="xs", mb="md"),
+        ]
+    if between_table(record).rows:
+        told += [
+            dmc.Title("Between the trained weights and theory's", order=4, mb="xs"),
+            text_table(between_table(record), min_width=900),
+            dmc.Text(BETWEEN_NOTE, size="sm", c="dimmed", mt="xs", mb="md"),
         ]
     if fault_table(record).rows:
         told += [

@@ -7,6 +7,7 @@ import pytest
 from dash import html
 from playwright.sync_api import expect
 
+from dashboards.figures.shifts import best_form, shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
     distance_figure,
@@ -19,7 +20,8 @@ from dashboards.figures.weights import (
 from dashboards.jobs import Jobs, theory_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.theory_tables import fault_table, theory_table
+from dashboards.theory_report import theory_panels, theory_section
+from dashboards.theory_tables import between_table, fault_table, theory_table
 from dashboards.views import weights
 from tests.dashboards.made import make_run
 from workbench.against_theory.config import TheoryConfig
@@ -138,7 +140,7 @@ def test_callbacks_draw_the_record_or_nothing(kept):
     assert weights.show_products(kept, search, None).data
     assert weights.show_table(kept, search)
     assert weights.show_table(kept, None) is None
-    assert weights.show_height(kept, search)["height"].endswith("px")
+    assert weights.show_height(kept, patterns_height, search)["height"].endswith("px")
 
 
 def test_what_is_missing_is_said_with_the_way_to_it(kept):
@@ -176,3 +178,34 @@ def test_the_page_in_a_browser(open_page, serve_app, kept, page, width):
     opened.locator("#weights-run").click()
     opened.get_by_role("option", name="plain").click()
     expect(opened.locator("#weights-missing")).to_contain_text("mesascope theory plain --step 4")
+
+
+# Other prompts, and the report
+
+
+def test_other_prompts_are_drawn_beside_theory(built, plain):
+    form = best_form(built)
+    assert form is not None
+    figure = shifts_figure(built)
+    n_panels = len(form["shifted"]) + 1  # and the layer rolled out
+    assert len(figure.layout.annotations) == n_panels
+    told = [trace for trace in figure.data if trace.name == "theory, same prompts"]
+    assert [list(trace.y) for trace in told] == [list(each["theory"]) for each in form["shifted"]]
+    assert shifts_height(built) > shifts_height(plain)
+    assert best_form(plain) is None
+    assert "No closed form says" in shifts_figure(plain).layout.annotations[0].text
+
+
+def test_the_way_between_weights_is_told_in_numbers(built, plain):
+    (row,) = [row for row in between_table(built).rows if row[0] == "Best single step"]
+    assert len(row) == 6
+    assert not between_table(plain).rows
+
+
+def test_the_report_has_a_part_on_theory_only_where_there_is_a_record(built):
+    panels = theory_panels(built)
+    assert {"theory-gamma", "theory-distance", "theory-shifts", "theory-patterns"} <= {panel.name for panel in panels}
+    told = theory_section(built, panels)
+    assert "<h2>Against theory</h2>" in told
+    assert "Between weights" in told
+    assert theory_section(None, theory_panels(None)) == ""

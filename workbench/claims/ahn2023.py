@@ -15,7 +15,9 @@ AHN2023 = (
             "smallest step, within 5 %": near("best_steps", "step_1", 0.05),
             "middle step, within 5 %": near("best_steps", "step_2", 0.05),
             "largest step, within 5 %": near("best_steps", "step_3", 0.05),
-            "excess risk, within 10 % of .1336": near("best_steps", "excess", 0.1),
+            "excess risk over that of these steps, same prompts, at most .007": value(
+                "best_steps", "excess_gap", lambda x: x <= 0.007
+            ),
             "first layer's distance from a multiple of Sig^-1, at most .1": value(
                 "best_steps", "layer_1_distance", lambda x: x <= 0.1
             ),
