@@ -1,6 +1,7 @@
 """Risk on prompts unlike those of training, and of the layer applied again and again, on theory's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,8 +11,12 @@ from dashboards.figures.axes import drawable
 from dashboards.figures.weights import measured_trace
 from dashboards.theme import Scheme, empty_figure, model_color, template, text_color
 
-_COLUMNS = 4
-_ROW = 260
+_COLUMNS = 3
+_ROW = 270
+_WRAPPED = 34
+"""Letters in a line of a panel's title."""
+_APART = 0.09
+"""Share of the axis between two numbers on it, at least."""
 NO_SHIFTS = "No closed form says what this model predicts on other prompts."
 
 
@@ -37,7 +42,8 @@ def shifts_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fig
         return empty_figure(NO_SHIFTS, scheme)
     panels = [(each["label"], each["at"], each["theory"], each) for each in form["shifted"]]
     rolled = form["rolled_out"]
-    titles = [label for label, *_ in panels] + (["times applied, damped"] if rolled else [])
+    labels = [label for label, *_ in panels] + (["times applied, damped"] if rolled else [])
+    titles = ["<br>".join(wrap(label, _WRAPPED)) for label in labels]
     n_rows = -(-len(titles) // _COLUMNS)
     figure = make_subplots(
         rows=n_rows, cols=_COLUMNS, subplot_titles=titles, horizontal_spacing=0.06, vertical_spacing=0.34 / n_rows
@@ -51,7 +57,7 @@ def shifts_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fig
         figure.add_trace(told, **where)
         measured = {"at": at, "measured": each["excess"], "low": each["low"], "high": each["high"]}
         figure.add_trace(measured_trace(measured, scheme, told=place == 0), **where)
-        figure.update_xaxes(tickvals=at, ticktext=[f"{value:g}" for value in at], **where)
+        figure.update_xaxes(tickvals=_ticks(at), ticktext=[f"{value:g}" for value in _ticks(at)], **where)
     if rolled:
         where = {"row": 1 + len(panels) // _COLUMNS, "col": 1 + len(panels) % _COLUMNS}
         for name, line in (("theory", dashed), ("excess", {"color": model_color(scheme)})):
@@ -63,17 +69,26 @@ def shifts_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fig
     figure.update_annotations(font={"size": 12})
     figure.update_layout(
         template=template(scheme),
-        title={"text": f"Is it {form['label'].lower()} on other prompts too?"},
+        title={"text": f"{form['label']}, on other prompts too?"},
         legend={"orientation": "h", "y": 1.02 + 0.1 / n_rows, "yanchor": "bottom", "x": 0},
         margin={"t": 120},
     )
     return figure
 
 
+def _ticks(at: Sequence[float]) -> list[float]:
+    """Those of the values whose numbers have room beside each other, the last among them."""
+    kept: list[float] = []
+    for value in sorted(at, reverse=True):
+        if not kept or kept[-1] - value >= _APART * (max(at) - min(at)):
+            kept.append(value)
+    return kept[::-1]
+
+
 def shifts_height(record: Mapping[str, Any] | None) -> int:
     """Height in pixels of that figure."""
     form = best_form(record) if record else None
     if form is None:
-        return 200
+        return 110
     panels = len(form["shifted"]) + bool(form["rolled_out"])
     return 160 + _ROW * -(-panels // _COLUMNS)

@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 from dashboards.figures.axes import drawable, log_range
 from dashboards.theme import Number, Scheme, empty_figure, model_color, number, template, text_color
 
+NO_DISTANCE = "How far from theory the model was over training has not been measured, or no closed form tells."
 NO_GAMMA = "No closed form says what Gamma is for this task and model."
 SIGNED = "RdBu"
 """Diverging, white in the middle; blue above 0."""
@@ -204,7 +205,7 @@ def distance_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.F
     }
     drawn = [name for name in known if any(line.get(name) is not None for line in lines)]
     if not drawn:
-        return empty_figure(NO_GAMMA, scheme)
+        return empty_figure(NO_DISTANCE, scheme)
     figure = go.Figure(layout={"template": template(scheme)})
     styles = {"gamma_error": ("circle", "solid"), "nmse": ("square", "dash"), "partner": ("diamond", "dot")}
     for name in drawn:

@@ -21,7 +21,7 @@ from dashboards.figures.weights import (
 from dashboards.jobs import Jobs, theory_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.theme import Scheme, as_scheme, empty_figure, graph
 from dashboards.theory_tables import BETWEEN_NOTE, THEORY_NOTE, between_table, fault_table, theory_table
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.record import View
@@ -29,6 +29,9 @@ from workbench.errors import InputError
 
 PATH = "/weights"
 Height = Callable[[Mapping[str, Any] | None], int]
+Draw = Callable[[Mapping[str, Any], Scheme], go.Figure]
+_LINE = 110
+"""Height in pixels of a card that says in a sentence why there is no figure."""
 CONTROLS = ("run", "checkpoint", "layer")
 _LOOKED_AT = 200
 _ABOUT = (
@@ -102,7 +105,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
     for name, draw in FIGURES.items():
         app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
     app.callback(Output("weights-products", "figure"), shown, scheme)(partial(show_products, store))
-    for name, height in {"patterns": patterns_height, "shifts": shifts_height}.items():
+    for name, height in HEIGHTS.items():
         app.callback(Output(f"weights-{name}", "style"), shown)(partial(show_height, store, height))
     app.callback(Output("weights-table", "children"), shown)(partial(show_table, store))
 
@@ -113,6 +116,20 @@ FIGURES = {
     "curves": curves_figure,
     "shifts": shifts_figure,
     "patterns": patterns_figure,
+}
+
+
+def _or_a_line(draw: Draw, height: int) -> Height:
+    """The height of a figure, or of the sentence that stands for it."""
+    return lambda record: height if record and draw(record, "light").data else _LINE
+
+
+HEIGHTS = {
+    "patterns": patterns_height,
+    "shifts": shifts_height,
+    "gamma": _or_a_line(gamma_figure, 400),
+    "distance": _or_a_line(distance_figure, 420),
+    "curves": _or_a_line(curves_figure, 440),
 }
 
 

@@ -103,7 +103,7 @@ def test_distance_falls_and_curves_carry_their_intervals(built):
 def test_what_theory_does_not_describe_is_said_in_words(plain):
     for figure, sentence in (
         (gamma_figure(plain), "No closed form says what Gamma is"),
-        (distance_figure(plain), "No closed form says what Gamma is"),
+        (distance_figure(plain), "How far from theory"),
         (curves_figure(plain), "No closed form draws a curve"),
         (products_figure(plain, 1), "model.layout must be 'pairs'"),
         (patterns_figure(plain), "model.layout must be 'pairs'"),
