@@ -7,6 +7,7 @@ import torch
 
 from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.observed import drawn, lengthened, observe
+from workbench.against_theory.of_steps import signed
 from workbench.against_theory.record import to_record
 from workbench.against_theory.seeds import over_runs
 from workbench.against_theory.study import Study, setting_of, study
@@ -15,8 +16,9 @@ from workbench.models.config import TransformerConfig
 from workbench.models.constructions import CONSTRUCTIONS
 from workbench.models.transformer import Transformer
 from workbench.tasks import LinearRegression
-from workbench.theory import CLOSED_FORMS
+from workbench.theory import CLOSED_FORMS, SoftmaxHead
 from workbench.theory.polynomial import best_steps
+from workbench.weights import products
 
 D, N = 3, 12
 TASK = LinearRegression(d_input=D, n_context=N + 1)
@@ -141,6 +143,22 @@ def test_debiased_heads_match_the_debiased_step_and_not_the_plain_one():
     assert told["excess"].ci.low < said.excess < told["excess"].ci.high
     way = next(each.between for each in found.compared if each.name == "debiased_step")
     assert "no way to it" in way.note
+
+
+def test_a_head_is_held_against_the_one_of_its_own_signs():
+    config = CONSTRUCTIONS["debiased_gd"].build(D, N + 1, step_size=1.0).config
+    model = Transformer(replace(config, n_heads=1), torch.Generator().manual_seed(3)).double()
+    mirrored = Transformer(model.config, torch.Generator().manual_seed(3)).double()
+    with torch.no_grad():
+        attention = mirrored.blocks[0].attn
+        attention.qkv.weight[: len(attention.qkv.weight) // 3].neg_()  # queries
+        attention.out.weight.neg_()
+    said = SoftmaxHead(0.5, 1.5, 0.2)
+    one, other = signed(said, model), signed(said, mirrored)
+    assert {one.sharpness, other.sharpness} == {0.5, -0.5}
+    assert one.sharpness * one.value == other.sharpness * other.value == pytest.approx(0.75)
+    omega = products(model).key_query[0, 0, :D, :D].diagonal().mean()
+    assert omega * one.sharpness > 0
 
 
 def test_relu_attention_has_its_step():

@@ -1,5 +1,7 @@
 """Layers against the best steps of gradient descent, and single numbers."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -136,6 +138,15 @@ def compare_head(said: SoftmaxHead, model: Transformer) -> list[Row]:
         Row("value", "value mu, from weights", said.value, abs(mu)),
         Row("product", "mu omega, from weights", said.sharpness * said.value, mu * omega),
     ]
+
+
+def signed(said: SoftmaxHead, model: Transformer) -> SoftmaxHead:
+    """Of the two heads that theory tells, alike but for the signs of sharpness and value, the one with the model's."""
+    if fold_fault(model):
+        return said
+    found = products(model)
+    omega = float(found.key_query[0, 0, : found.d_input, : found.d_input].diagonal().mean())
+    return replace(said, sharpness=-said.sharpness, value=-said.value) if omega * said.sharpness < 0 else said
 
 
 def compare_scalar(

@@ -11,7 +11,7 @@ from workbench.against_theory.copying import compare_copying, partner_attention
 from workbench.against_theory.curves import MeasuredCurve, ModelCurves
 from workbench.against_theory.observed import Observed, drawn, observe
 from workbench.against_theory.of_sequences import compare_sequence
-from workbench.against_theory.of_steps import compare_head, compare_scalar, compare_shrinking, compare_steps
+from workbench.against_theory.of_steps import compare_head, compare_scalar, compare_shrinking, compare_steps, signed
 from workbench.against_theory.of_tasks import compare_tasks
 from workbench.against_theory.one_step import compare, fit, relative_error
 from workbench.against_theory.predictions import compare_gradients, compare_predictions
@@ -188,7 +188,7 @@ class _Measured:
         seen, before = self.seen, self.before
         assert seen is not None, "a regression with one label was observed"
         assert before is not None, "a regression with one label was observed"
-        predict = predictor(said, law)
+        predict = predictor(_of_signs(said, model), law)
         rows = list(self._own_rows(said, seen, before))
         if predict is not None and not isinstance(said, OneStep):
             rows += compare_predictions(predict(seen.batch), said.excess, seen, before, config)
@@ -215,6 +215,10 @@ class _Measured:
         return compare_head(said, model)
 
 
+def _of_signs(said: Predicting, model: Transformer) -> Predicting:
+    return signed(said, model) if isinstance(said, SoftmaxHead) else said
+
+
 def _gamma(said: Predicting | None, seen: Observed | None) -> tuple[torch.Tensor, torch.Tensor] | None:
     if not isinstance(said, OneStep) or seen is None:
         return None
@@ -230,7 +234,7 @@ def _at_checkpoint(
     seen = observe(model.double(), drawn(task, config.n_curve, config.seed, "theory training"))
     found: dict[str, float | int | None] = {"step": step, "excess": float((seen.said - seen.truth).square().mean())}
     found |= {"gamma_error": None, "nmse": None, "partner": None}
-    predict = None if said is None else predictor(said, setting.regression)
+    predict = None if said is None else predictor(_of_signs(said, model), setting.regression)
     if predict is not None:
         told = predict(seen.batch)
         found["nmse"] = float((seen.said - told).square().mean() / told.square().mean())
