@@ -114,7 +114,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         *[Input(one, "value") for one in ids],
         Input("probes-slider", "value"),
         Input("probes-shown", "data"),
-        Input("steering-shown", "data"),
+        Input("probes-steering-shown", "data"),
     )(partial(choose, store))
     app.callback(
         *[Output(f"probes-{name}-message", "children") for name in OFFERS],

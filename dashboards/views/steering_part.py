@@ -32,7 +32,10 @@ def part() -> Any:
     """The part without data."""
     half = {"base": 12, "lg": 6}
     missing = dmc.Alert(
-        [html.Div(id="steering-message"), dmc.Button("Compute now", id="steering-compute", mt="sm", size="sm")],
+        [
+            html.Div(id="probes-steering-message"),
+            dmc.Button("Compute now", id="probes-steering-compute", mt="sm", size="sm"),
+        ],
         color="blue",
         title="Not steered yet",
     )
@@ -40,20 +43,20 @@ def part() -> Any:
         id="probes-steered", label="Replaced and erased", w=430, allowDeselect=False, searchable=True, mb="md"
     )
     figures = [
-        dmc.GridCol(card(graph("steering-slope", "mesascope-steering", 520)), span=half),
-        dmc.GridCol(card(graph("steering-erasing", "mesascope-erasing", 520)), span=half),
-        dmc.GridCol(card(html.Div(id="steering-table")), span=12),
+        dmc.GridCol(card(graph("probes-steering-slope", "mesascope-steering", 520)), span=half),
+        dmc.GridCol(card(graph("probes-steering-erasing", "mesascope-erasing", 520)), span=half),
+        dmc.GridCol(card(html.Div(id="probes-steering-table")), span=12),
     ]
     return html.Div(
         [
-            dcc.Interval(id="steering-tick", interval=1000, disabled=True),
-            dcc.Store(id="steering-shown"),
+            dcc.Interval(id="probes-steering-tick", interval=1000, disabled=True),
+            dcc.Store(id="probes-steering-shown"),
             dmc.Title("Is it used?", order=3, mt="lg", mb="xs"),
             dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000),
-            html.Div(missing, id="steering-missing", style={"display": "none"}),
-            html.Div([pick, dmc.Grid(figures, gutter="md")], id="steering-body", style={"display": "none"}),
+            html.Div(missing, id="probes-steering-missing", style={"display": "none"}),
+            html.Div([pick, dmc.Grid(figures, gutter="md")], id="probes-steering-body", style={"display": "none"}),
         ],
-        id="steering",
+        id="probes-steering",
         style={"display": "none"},
     )
 
@@ -68,22 +71,22 @@ def register_steering(app: Dash, store: RunStore, complete: Complete) -> None:
     """
     jobs = Jobs(steer_command)
     app.callback(
-        Output("steering-message", "children"),
-        Output("steering-compute", "loading"),
-        Output("steering-missing", "style"),
-        Output("steering-body", "style"),
-        Output("steering", "style"),
-        Output("steering-tick", "disabled"),
-        Output("steering-shown", "data"),
+        Output("probes-steering-message", "children"),
+        Output("probes-steering-compute", "loading"),
+        Output("probes-steering-missing", "style"),
+        Output("probes-steering-body", "style"),
+        Output("probes-steering", "style"),
+        Output("probes-steering-tick", "disabled"),
+        Output("probes-steering-shown", "data"),
         Input("url", "search"),
-        Input("steering-tick", "n_intervals"),
-        Input("steering-compute", "n_clicks"),
-        State("steering-shown", "data"),
+        Input("probes-steering-tick", "n_intervals"),
+        Input("probes-steering-compute", "n_clicks"),
+        State("probes-steering-shown", "data"),
     )(partial(settle, store, jobs, complete))
-    shown, scheme = Input("steering-shown", "data"), Input("color-scheme", "data")
+    shown, scheme = Input("probes-steering-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
-        app.callback(Output(f"steering-{name}", "figure"), shown, scheme)(partial(show, store, draw))
-    app.callback(Output("steering-table", "children"), shown)(partial(show_table, store))
+        app.callback(Output(f"probes-steering-{name}", "figure"), shown, scheme)(partial(show, store, draw))
+    app.callback(Output("probes-steering-table", "children"), shown)(partial(show_table, store))
 
 
 # What is chosen
@@ -132,7 +135,7 @@ def settle(
     """What there is to show, or the way there."""
     state = complete(store, PageState.of(search))
     found, words = steering_of(store, state), words_for(store, state)
-    if clicks and ctx.triggered_id == "steering-compute" and words is not None and state.run:
+    if clicks and ctx.triggered_id == "probes-steering-compute" and words is not None and state.run:
         jobs.start(store.folder(state.run), state.checkpoint, words)
     job = None if words is None or not state.run else jobs.find(state.run, state.checkpoint, words)
     running = job is not None and job.running

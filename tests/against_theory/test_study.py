@@ -225,7 +225,7 @@ def test_runs_are_summed_up_with_students_interval():
     found = over_runs([_record({"a": 1.0, "b": 2.0}), _record({"a": 2.0}), _record({"a": 3.0, "b": None})])
     first, second = found
     assert (first.quantity, first.mean, first.values) == ("a", 2.0, (1.0, 2.0, 3.0))
-    assert first.ci == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5))
+    assert first.ci == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
     assert (second.mean, second.ci, second.values) == (2.0, None, (2.0, None, None))
 
 

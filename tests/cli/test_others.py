@@ -80,7 +80,8 @@ def test_claims_say_not_run_where_nothing_was_measured(call: Call, root: Path):
     found = call("claims", "--json").document
     assert found["schema"] == "mesascope/claims/1"
     assert [claim["id"] for claim in found["claims"]] == list(CLAIMS)
-    assert {claim["status"] for claim in found["claims"]} == {"not run"}
+    without_a_run = {"guo2024/a1-law", "olsson2022/c1-ideal-head"}  # of a law, and of scores on a made-up head
+    assert {claim["id"] for claim in found["claims"] if claim["status"] != "not run"} == without_a_run
     assert "not run" in call("claims", "fu2024").out
 
 
@@ -258,7 +259,7 @@ def test_the_demo_trains_analyses_reports_and_checks_claims(call: Call, quick_de
     assert RunFolder.open(quick_demo).status().state == "finished"
     assert f"report: {quick_demo / 'report.html'}" in answer.out
     found = call("claims", "--json").document["claims"]
-    measured = [claim for claim in found if claim["status"] != "not run"]
+    measured = [claim for claim in found if claim["status"] != "not run" and claim["run"]]
     assert {claim["run"] for claim in measured} == {"demo"}
     for claim in measured:
         assert claim["id"] in answer.out

@@ -152,13 +152,13 @@ def test_the_part_in_a_browser(open_page, serve_app, kept):
     opened = open_page(serve_app(kept, Jobs(lambda *_: [])) + "/probes?run=seen&steered=moment_vector%2F3%2Fexamples")
     for name in ("slope", "erasing"):
         opened.wait_for_function(
-            "(id) => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0", arg=f"steering-{name}"
+            "(id) => document.querySelector(`#${id} .js-plotly-plot`)?.data?.length > 0", arg=f"probes-steering-{name}"
         )
     expect(opened.locator("#probes-missing")).to_contain_text("mesascope probe seen --step 4")
     opened.locator("#probes-steered").click()
     opened.get_by_role("option", name="moment_matrix, 3 examples seen, all before the query").click()
     expect(opened).to_have_url(re.compile("steered=moment_matrix"))
-    expect(opened.locator("#steering-table")).to_contain_text("moment_matrix replaced and erased")
+    expect(opened.locator("#probes-steering-table")).to_contain_text("moment_matrix replaced and erased")
     opened.locator("#probes-run").click()
     opened.get_by_role("option", name="plain").click()
-    expect(opened.locator("#steering-missing")).to_contain_text("mesascope steer plain --step 4")
+    expect(opened.locator("#probes-steering-missing")).to_contain_text("mesascope steer plain --step 4")
