@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
-from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_props
+from dash import Dash, Input, Output, ctx, html, set_props
 
 from dashboards.figures.extreme_tokens import extreme_figure
 from dashboards.figures.head_contrast import contrast_figure
@@ -31,6 +31,7 @@ from dashboards.jobs import Jobs, heads_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views import missing
 from dashboards.views.heads_choice import (
     CONTROLS,
     chosen,
@@ -45,7 +46,6 @@ from dashboards.views.heads_choice import (
 )
 from dashboards.views.one_run import LOOKED_AT, selects, slider, slider_marks
 from dashboards.views.parts import card, command, offered, text_table
-from dashboards.views.picking import tell_job
 from dashboards.views.record import View
 from workbench.errors import InputError
 
@@ -71,11 +71,6 @@ def layout() -> Any:
         "head": ("Head", 210),
         "prompt": ("First prompt", 110),
     }
-    missing = dmc.Alert(
-        [html.Div(id="heads-message"), dmc.Button("Compute now", id="heads-compute", mt="sm", size="sm")],
-        color="blue",
-        title="No heads to show yet",
-    )
     half = {"base": 12, "lg": 6}
     body = dmc.Grid(
         [
@@ -93,24 +88,12 @@ def layout() -> Any:
         ],
         gutter="md",
     )
-    return html.Div(
-        [
-            dcc.Interval(id="heads-tick", interval=1000, disabled=True),
-            dcc.Store(id="heads-shown"),
-            selects("heads", controls, limit=200),
-            slider("heads"),
-            html.Div(missing, id="heads-missing", style={"display": "none"}),
-            html.Div(
-                [
-                    dmc.Text(_ABOUT, size="sm", c="dimmed", mb="xs", maw=1000),
-                    html.Div(id="heads-about", className="about-record"),
-                    body,
-                ],
-                id="heads-body",
-                style={"display": "none"},
-            ),
-        ]
-    )
+    told = [
+        dmc.Text(_ABOUT, size="sm", c="dimmed", mb="xs", maw=1000),
+        html.Div(id="heads-about", className="about-record"),
+    ]
+    choosing = [selects("heads", controls, limit=200), slider("heads")]
+    return missing.framed("heads", "No heads to show yet", choosing, [*told, body])
 
 
 def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
@@ -126,19 +109,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         Input("heads-contrast", "clickData"),
         Input("heads-shown", "data"),
     )(partial(choose, store))
-    app.callback(
-        Output("heads-message", "children"),
-        Output("heads-compute", "loading"),
-        Output("heads-compute", "style"),
-        Output("heads-missing", "style"),
-        Output("heads-body", "style"),
-        Output("heads-tick", "disabled"),
-        Output("heads-shown", "data"),
-        Input("url", "search"),
-        Input("heads-tick", "n_intervals"),
-        Input("heads-compute", "n_clicks"),
-        State("heads-shown", "data"),
-    )(partial(settle, store, jobs))
+    missing.register_settling(app, "heads", partial(settle, store, jobs))
     shown, scheme = Input("heads-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"heads-{name}", "figure"), shown, scheme)(partial(show, store, draw))
@@ -216,17 +187,13 @@ def settle(
     """Whether there is a record to show; else why not, and the way to one."""
     state = complete(store, PageState.of(search))
     if record_of(store, state) is not None:
-        shown = no_update if state.search == before else state.search
-        return None, False, {}, {"display": "none"}, {"display": "block"}, True, shown
+        return missing.show_body(state.search, before)
     can_compute = state.model is None and state.run is not None and state.checkpoint is not None
     if clicks and ctx.triggered_id == "heads-compute" and can_compute:
         jobs.start(store.folder(str(state.run)), state.checkpoint)
     job = jobs.find(str(state.run), state.checkpoint) if can_compute else None
-    running = job is not None and job.running
     sentence, can_compute = tell_missing(store, state)
-    button = {} if can_compute else {"display": "none"}
-    told = [html.Div(sentence), *tell_job(job)]
-    return told, running, button, {"display": "block"}, {"display": "none"}, not running, None
+    return missing.show_missing(sentence, job, can_compute=can_compute)
 
 
 def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
@@ -234,8 +201,7 @@ def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
     if state.model is not None:
         return _tell_no_record(store, state.model), False
     if state.run is None:
-        typed = command("mesascope train repeated_tokens --preset demo --out induction")
-        return html.Span([f"There is no run in {store.root} yet. Type ", typed, "."]), False
+        return missing.tell_no_run(store, "mesascope train repeated_tokens --preset demo --out induction"), False
     try:
         steps, on_tokens = store.checkpoints(state.run), store.is_on_tokens(state.run)
         faults = store.heads(state.run).faults
@@ -243,14 +209,11 @@ def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
         return str(error), False
     if not on_tokens:
         return _tell_vectors(store, state.run), False
-    if not steps:
-        return f"Run {state.run} has no checkpoint yet; there is nothing to measure.", False
-    if state.checkpoint not in steps:
-        return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
-    sentence = f"The heads of {state.run} at step {state.checkpoint} have not been measured yet. Type "
-    typed = command(f"mesascope heads {state.run} --step {state.checkpoint}")
-    told = [html.Div(fault, className="failure") for fault in faults]
-    return html.Div([sentence, typed, " or press the button.", *told]), True
+    absent = missing.tell_no_checkpoint(state, steps, "measure")
+    if absent is not None:
+        return absent, False
+    sentence = f"The heads of {state.run} at step {state.checkpoint} have not been measured yet."
+    return missing.tell_way(sentence, f"mesascope heads {state.run} --step {state.checkpoint}", faults), True
 
 
 def _tell_no_record(store: RunStore, model: str) -> html.Div:

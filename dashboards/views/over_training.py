@@ -19,8 +19,9 @@ from dashboards.jobs import Job, Jobs
 from dashboards.state import FINAL_NORM, PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.missing import tell_job, tell_no_run
 from dashboards.views.parts import card, command, text_table
-from dashboards.views.picking import READINGS, Picking, complete, framed, register_picking, tell_job
+from dashboards.views.picking import READINGS, Picking, complete, framed, register_picking
 from dashboards.views.record import View
 from workbench.errors import InputError
 
@@ -107,7 +108,7 @@ def _tell(
 ) -> tuple[list[Any], bool]:
     """What is missing, and whether the page itself can mend it; nothing where nothing is missing."""
     if state.run is None:
-        return [html.Span([f"There is no run in {store.root} yet. Type ", command("mesascope demo"), "."])], False
+        return [tell_no_run(store)], False
     try:
         steps = store.checkpoints(state.run)
         store.over_training(state.run)

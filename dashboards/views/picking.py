@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_props
+from dash import Dash, Input, Output, ctx, html, set_props
 
-from dashboards.jobs import Job, Jobs
+from dashboards.jobs import Jobs
 from dashboards.state import FINAL_NORM, RAW, PageState
 from dashboards.store import RunStore
 from dashboards.theme import label, layer_label, region_label
+from dashboards.views import missing
 from dashboards.views.one_run import checkpoint_options, checkpoints, with_run
-from dashboards.views.parts import command
 from workbench.agreement.config import AgreementConfig
 from workbench.agreement.measures import MEASURES
 from workbench.baselines import BASELINES
@@ -73,26 +73,7 @@ class Shown:
 
 def framed(picking: Picking, body: Sequence[Any]) -> html.Div:
     """A page: its controls, what it says where nothing is computed, and its body."""
-    return html.Div(
-        [
-            dcc.Interval(id=picking.id("tick"), interval=1000, disabled=True),
-            dcc.Store(id=picking.id("shown")),
-            _controls(picking),
-            html.Div(
-                dmc.Alert(
-                    [
-                        html.Div(id=picking.id("message")),
-                        dmc.Button("Compute now", id=picking.id("compute"), mt="sm", size="sm"),
-                    ],
-                    color="blue",
-                    title=picking.missing,
-                ),
-                id=picking.id("missing"),
-                style={"display": "none"},
-            ),
-            html.Div(list(body), id=picking.id("body"), style={"display": "none"}),
-        ]
-    )
+    return missing.framed(picking.page, picking.missing, [_controls(picking)], body)
 
 
 def _controls(picking: Picking) -> Any:
@@ -145,19 +126,7 @@ def register_picking(
         *clicks,
         Input(picking.id("shown"), "data"),
     )(partial(choose, store, picking))
-    app.callback(
-        Output(picking.id("message"), "children"),
-        Output(picking.id("compute"), "loading"),
-        Output(picking.id("compute"), "style"),
-        Output(picking.id("missing"), "style"),
-        Output(picking.id("body"), "style"),
-        Output(picking.id("tick"), "disabled"),
-        Output(picking.id("shown"), "data"),
-        Input("url", "search"),
-        Input(picking.id("tick"), "n_intervals"),
-        Input(picking.id("compute"), "n_clicks"),
-        State(picking.id("shown"), "data"),
-    )(partial(settled or settle, store, jobs, picking))
+    missing.register_settling(app, picking.page, partial(settled or settle, store, jobs, picking))
 
 
 def choose(store: RunStore, picking: Picking, search: str | None, *values: Any) -> tuple[Any, ...]:
@@ -308,11 +277,13 @@ def settle(
     record = record_of(store, state)
     asked = _asked(picking, state, record)
     if record is not None and _has_all(store, picking, state, record):
-        shown = no_update if state.search == before else state.search
-        return None, False, {}, {"display": "none"}, {"display": "block"}, True, shown
+        return missing.show_body(state.search, before)
     if clicks and ctx.triggered_id == picking.id("compute") and state.run and state.checkpoint is not None:
         jobs.start(store.folder(state.run), state.checkpoint, asked)
-    return *_missing(store, jobs, picking, state, asked), None
+    known = state.run and state.checkpoint is not None
+    job = jobs.find(str(state.run), state.checkpoint, asked) if known else None
+    sentence, can_compute = _tell_missing(store, picking, state, asked)
+    return missing.show_missing(sentence, job, can_compute=can_compute)
 
 
 def _has_all(store: RunStore, picking: Picking, state: PageState, record: Mapping[str, Any]) -> bool:
@@ -338,44 +309,22 @@ def _asked(picking: Picking, state: PageState, record: Mapping[str, Any] | None)
     return words
 
 
-def _missing(store: RunStore, jobs: Jobs, picking: Picking, state: PageState, asked: Sequence[str]) -> tuple[Any, ...]:
-    """Message, button, visibility of message and figures, and whether to stop looking again."""
-    known = state.run and state.checkpoint is not None
-    job = jobs.find(str(state.run), state.checkpoint, asked) if known else None
-    sentence, can_compute = _tell_missing(store, picking, state, asked)
-    told, running = [html.Div(sentence), *tell_job(job)], job is not None and job.running
-    button = {} if can_compute else {"display": "none"}
-    return told, running, button, {"display": "block"}, {"display": "none"}, not running
-
-
-def tell_job(job: Job | None) -> list[html.Div]:
-    """What a computation is at, or why it failed."""
-    if job is not None and job.running:
-        stage = f" Now: {job.said}." if job.said else ""
-        return [html.Div(f"Computing; the figures appear by themselves.{stage}", className="note")]
-    if job is not None and job.error:
-        return [html.Div(f"The last try failed: {job.error}", className="failure")]
-    return []
-
-
 def _tell_missing(store: RunStore, picking: Picking, state: PageState, asked: Sequence[str]) -> tuple[Any, bool]:
     """A sentence, and whether the page itself can mend what is missing."""
     if state.run is None:
-        return html.Span([f"There is no run in {store.root} yet. Type ", command("mesascope demo"), "."]), False
+        return missing.tell_no_run(store), False
     try:
         steps = store.checkpoints(state.run)
         faults = store.agreements(state.run).faults
     except InputError as error:
         return str(error), False
-    if not steps:
-        return f"Run {state.run} has no checkpoint yet; there is nothing to compare.", False
-    if state.checkpoint not in steps:
-        return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
+    absent = missing.tell_no_checkpoint(state, steps)
+    if absent is not None:
+        return absent, False
     typed = " ".join(["mesascope agree", state.run, "--step", str(state.checkpoint), *asked])
     what = _tell_what(picking, state, record_of(store, state))
-    sentence = f"The layers of {state.run} at step {state.checkpoint} {what}. Type "
-    told = [html.Div(fault, className="failure") for fault in faults]
-    return html.Div([sentence, command(typed), " or press the button.", *told]), True
+    sentence = f"The layers of {state.run} at step {state.checkpoint} {what}."
+    return missing.tell_way(sentence, typed, faults), True
 
 
 def _tell_what(picking: Picking, state: PageState, record: Mapping[str, Any] | None) -> str:

@@ -18,9 +18,9 @@ from dashboards.probe_tables import PROBE_NOTE, score_table
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.missing import tell_job
 from dashboards.views.one_run import checkpoint_options, checkpoints, options, selects, with_run
 from dashboards.views.parts import card, command, offered, text_table
-from dashboards.views.picking import tell_job
 from dashboards.views.record import View
 from dashboards.views.steering_part import part, register_steering, steering_of, steerings_at
 from probes.methods import PROBES

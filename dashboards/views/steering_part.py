@@ -16,9 +16,9 @@ from dashboards.steering_studies import Steering
 from dashboards.steering_tables import STEERING_NOTE, steering_table
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.missing import tell_job
 from dashboards.views.one_run import checkpoints
 from dashboards.views.parts import card, command, text_table
-from dashboards.views.picking import tell_job
 from workbench.errors import InputError
 
 Complete = Callable[[RunStore, PageState], PageState]

@@ -7,7 +7,7 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
-from dash import Dash, Input, Output, ctx, dcc, html, no_update, set_props
+from dash import Dash, Input, Output, ctx, html, set_props
 
 from dashboards.figures.shifts import shifts_figure, shifts_height
 from dashboards.figures.weights import (
@@ -23,7 +23,9 @@ from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import Scheme, as_scheme, empty_figure, graph
 from dashboards.theory_tables import BETWEEN_NOTE, THEORY_NOTE, between_table, fault_table, theory_table
-from dashboards.views.parts import card, command, offered, text_table
+from dashboards.views import missing
+from dashboards.views.one_run import checkpoint_options, checkpoints, options, selects, with_run
+from dashboards.views.parts import card, offered, text_table
 from dashboards.views.record import View
 from workbench.errors import InputError
 
@@ -33,7 +35,6 @@ Draw = Callable[[Mapping[str, Any], Scheme], go.Figure]
 _LINE = 110
 """Height in pixels of a card that says in a sentence why there is no figure."""
 CONTROLS = ("run", "checkpoint", "layer")
-_LOOKED_AT = 200
 _ABOUT = (
     "For small models theory says what training should find. Here are the weights in the coordinates of the data, so "
     "that nothing depends on how a width is used: KQ, the score that a query gives a key, and what the output reads of "
@@ -43,17 +44,7 @@ _ABOUT = (
 
 def layout() -> Any:
     """The page without data."""
-    picks: dict[str, Any] = {"allowDeselect": False, "searchable": True, "limit": 100, "clearSearchOnFocus": True}
-    names = {"run": ("Run", 260), "checkpoint": ("Checkpoint", 215), "layer": ("Layer", 100)}
-    fields = [
-        html.Div([dmc.Text(title, size="sm", fw=500, mb=2), dmc.Select(id=f"weights-{name}", w=width, **picks)])
-        for name, (title, width) in names.items()
-    ]
-    missing = dmc.Alert(
-        [html.Div(id="weights-message"), dmc.Button("Compute now", id="weights-compute", mt="sm", size="sm")],
-        color="blue",
-        title="Nothing computed yet",
-    )
+    controls = {"run": ("Run", 260), "checkpoint": ("Checkpoint", 215), "layer": ("Layer", 100)}
     figures = [
         card(graph("weights-gamma", "mesascope-gamma", 400)),
         card(graph("weights-products", "mesascope-products", 520)),
@@ -63,19 +54,8 @@ def layout() -> Any:
         card(graph("weights-patterns", "mesascope-patterns", 420)),
         card(html.Div(id="weights-table")),
     ]
-    return html.Div(
-        [
-            dcc.Interval(id="weights-tick", interval=1000, disabled=True),
-            dcc.Store(id="weights-shown"),
-            dmc.Group(fields, gap="md", align="flex-end", mb="md"),
-            html.Div(missing, id="weights-missing", style={"display": "none"}),
-            html.Div(
-                [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Stack(figures, gap="md")],
-                id="weights-body",
-                style={"display": "none"},
-            ),
-        ]
-    )
+    body = [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Stack(figures, gap="md")]
+    return missing.framed("weights", "Nothing computed yet", [selects("weights", controls)], body)
 
 
 def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
@@ -89,18 +69,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         *[Input(one, "value") for one in ids],
         Input("weights-shown", "data"),
     )(partial(choose, store))
-    app.callback(
-        Output("weights-message", "children"),
-        Output("weights-compute", "loading"),
-        Output("weights-compute", "style"),
-        Output("weights-missing", "style"),
-        Output("weights-body", "style"),
-        Output("weights-tick", "disabled"),
-        Output("weights-shown", "data"),
-        Input("url", "search"),
-        Input("weights-tick", "n_intervals"),
-        Input("weights-compute", "n_clicks"),
-    )(partial(settle, store, jobs))
+    missing.register_settling(app, "weights", partial(settle, store, jobs))
     shown, scheme = Input("weights-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
@@ -158,27 +127,10 @@ def chosen(store: RunStore, before: PageState, used: str, given: Mapping[str, An
 
 def complete(store: RunStore, state: PageState) -> PageState:
     """The state with a default for what is not chosen: the newest run with theory, its last record, its first layer."""
-    run = state.run or _first_run(store)
-    state = replace(state, run=run)
-    if run is not None and state.checkpoint is None:
-        steps = _checkpoints(store, run)
-        kept = [step for step in _records(store, run) if step in steps]
-        state = replace(state, checkpoint=(kept or steps or [None])[-1])
+    state = with_run(store, state, store.has_theory, lambda run: _records(store, run))
     n_layers = _n_layers(record_of(store, state))
     layer = state.layer if state.layer is not None and 1 <= state.layer <= n_layers else min(1, n_layers)
     return replace(state, layer=layer or None)
-
-
-def _first_run(store: RunStore) -> str | None:
-    names = [row.name for row in store.rows(budget_s=0.0)]
-    return next((name for name in names[:_LOOKED_AT] if store.has_theory(name)), names[0] if names else None)
-
-
-def _checkpoints(store: RunStore, run: str) -> list[int]:
-    try:
-        return store.checkpoints(run)
-    except InputError:
-        return []
 
 
 def _records(store: RunStore, run: str) -> Mapping[int, Mapping[str, Any]]:
@@ -201,53 +153,43 @@ def _n_layers(record: Mapping[str, Any] | None) -> int:
 
 def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
     """What every control offers."""
-    steps = _checkpoints(store, state.run) if state.run else []
     kept = _records(store, state.run) if state.run else {}
-    marked = [(str(step), f"step {step}" + (" · computed" if step in kept else "")) for step in steps[::-1]]
     layers = range(1, 1 + _n_layers(record_of(store, state)))
     return {
-        "run": [{"value": name, "label": name} for name in store.names()],
-        "checkpoint": [{"value": value, "label": text} for value, text in marked],
-        "layer": [{"value": str(layer), "label": str(layer)} for layer in layers],
+        "run": options((name, name) for name in store.names()),
+        "checkpoint": checkpoint_options(checkpoints(store, state.run), kept),
+        "layer": options((str(layer), str(layer)) for layer in layers),
     }
 
 
-def settle(store: RunStore, jobs: Jobs, search: str | None, _ticks: Any, clicks: Any) -> tuple[Any, ...]:
+def settle(
+    store: RunStore, jobs: Jobs, search: str | None, _ticks: Any, clicks: Any, before: str | None
+) -> tuple[Any, ...]:
     """Whether there is a record to show; else why not, and the way to one."""
     state = complete(store, PageState.of(search))
     if record_of(store, state) is not None:
-        return None, False, {}, {"display": "none"}, {"display": "block"}, True, state.search
+        return missing.show_body(state.search, before)
     if clicks and ctx.triggered_id == "weights-compute" and state.run and state.checkpoint is not None:
         jobs.start(store.folder(state.run), state.checkpoint)
     job = jobs.find(state.run, state.checkpoint) if state.run and state.checkpoint is not None else None
-    running = job is not None and job.running
     sentence, can_compute = tell_missing(store, state)
-    told = [html.Div(sentence)]
-    if running:
-        told.append(html.Div("Computing; the figures appear by themselves.", className="note"))
-    elif job is not None and job.error:
-        told.append(html.Div(f"The last try failed: {job.error}", className="failure"))
-    button = {} if can_compute else {"display": "none"}
-    return told, running, button, {"display": "block"}, {"display": "none"}, not running, no_update
+    return missing.show_missing(sentence, job, can_compute=can_compute)
 
 
 def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
     """A sentence, and whether the page itself can mend what is missing."""
     if state.run is None:
-        return html.Span([f"There is no run in {store.root} yet. Type ", command("mesascope demo"), "."]), False
+        return missing.tell_no_run(store), False
     try:
         steps = store.checkpoints(state.run)
         faults = store.theories(state.run).faults
     except InputError as error:
         return str(error), False
-    if not steps:
-        return f"Run {state.run} has no checkpoint yet; there is nothing to compare.", False
-    if state.checkpoint not in steps:
-        return f"Run {state.run} has no checkpoint at step {state.checkpoint}. Choose one above.", False
-    sentence = f"{state.run} at step {state.checkpoint} has not been held against theory yet. Type "
-    typed = command(f"mesascope theory {state.run} --step {state.checkpoint}")
-    told = [html.Div(fault, className="failure") for fault in faults]
-    return html.Div([sentence, typed, " or press the button.", *told]), True
+    absent = missing.tell_no_checkpoint(state, steps)
+    if absent is not None:
+        return absent, False
+    sentence = f"{state.run} at step {state.checkpoint} has not been held against theory yet."
+    return missing.tell_way(sentence, f"mesascope theory {state.run} --step {state.checkpoint}", faults), True
 
 
 def _shown(store: RunStore, search: str | None) -> tuple[PageState, Mapping[str, Any] | None]:
