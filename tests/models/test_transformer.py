@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from transformer_lens import FactoredMatrix, SVDInterpreter
 from transformer_lens.head_detector import detect_head
 from transformer_lens.model_protocol import TransformerLensModelWithWeights
@@ -224,6 +225,24 @@ def test_initial_weights_have_the_configured_spread():
     assert model.W_Q.std().item() == pytest.approx(0.3, rel=0.05)
     assert model.W_O.std().item() == pytest.approx(0.15, rel=0.05)
     assert (model.b_U == 0).all()
+
+
+def test_initial_weights_of_torch_are_those_of_its_own_modules():
+    shape = {"n_layers": 3, "d_model": 64, "n_heads": 2, "d_mlp": 256, "n_ctx": 99, "mlp": "relu"}
+    tokens = {"input": "tokens", "output": "logits", "d_vocab": 50}
+    model = Transformer(TransformerConfig(**shape, **tokens, init="torch"))
+    block = model.blocks[1]
+    for own in (block.attn.qkv, block.attn.out, block.mlp.out, model.unembed):
+        with torch.random.fork_rng():
+            original = nn.Linear(own.in_features, own.out_features)
+        assert own.weight.abs().max() <= original.in_features**-0.5
+        assert own.bias.abs().max() <= original.in_features**-0.5
+        assert own.weight.std().item() == pytest.approx((3 * original.in_features) ** -0.5, rel=0.05)
+        assert own.bias.std().item() == pytest.approx(original.bias.std().item(), rel=0.4)
+    for table in (model.embed, model.positions):
+        assert table.weight.std().item() == pytest.approx(1, rel=0.05)
+    with pytest.raises(InputError, match="init_std must be left out with init 'torch'"):
+        TransformerConfig(init="torch", init_std=0.1)
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "interleaved_shared", "pairs"])

@@ -91,7 +91,7 @@ def test_every_other_kind_of_block_is_left_to_automatic_differentiation(field: s
     assert f"{field} is {value!r}" in obstacle(replace(config.model, **changed))
 
 
-PLAIN = {"softmax", "separate", "learned", "layer_norm", "gelu", "interleaved", "interleaved_shared"}
+PLAIN = {"softmax", "separate", "learned", "layer_norm", "gelu", "interleaved", "interleaved_shared", "scaled", "torch"}
 
 
 @pytest.mark.parametrize("field", [field for field in SWITCHES if field != "output"])

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from workbench.configs import is_count, is_finite
 from workbench.errors import InputError, must, refuse_faults
-from workbench.models.kinds import ATTENTIONS, LAYOUTS, POSITIONS, PRODUCTS, SWITCHES
+from workbench.models.kinds import ATTENTIONS, INITS, LAYOUTS, POSITIONS, PRODUCTS, SWITCHES
 from workbench.registry import unknown
 
 
@@ -66,9 +66,11 @@ class TransformerConfig:
     """Whether the model reads vectors through a linear map or token ids through a table. The task decides."""
     output: str = "scalar"
     """What is said at a position, and so the loss: scalar, mean_variance, vector, logits."""
+    init: str = "scaled"
+    """Initial weights: scaled (Gaussian, 1 / sqrt(fan-in), maps into the stream over sqrt(2 n_layers), biases 0), torch
+    (maps and biases uniform in 1 / sqrt(fan-in), tables of tokens and positions standard normal)."""
     init_std: float | None = None
-    """Standard deviation of initial weights; 1 / sqrt(fan-in) if not given. Maps that write into the residual
-    stream are divided by sqrt(2 n_layers)."""
+    """Standard deviation of all initial weights instead of 1 / sqrt(fan-in) (init 'scaled' only)."""
     d_input: int | None = None
     """Size of one x. Taken from the task."""
     n_context: int | None = None
@@ -118,6 +120,9 @@ class TransformerConfig:
         if self.first_attention is not None:
             same = not self.tied_layers or self.first_attention == self.attention
             yield must("first_attention", "be that of all with tied_layers", self.first_attention, same)
+        if INITS[self.init].uniform:
+            rule = f"be left out with init {self.init!r}, which has widths of its own"
+            yield must("init_std", rule, self.init_std, self.init_std is None)
         if self.mlp_first:
             yield must("mlp", "be given with mlp_first", self.mlp, self.mlp != "none")
         if layout.sequence:

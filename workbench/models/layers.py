@@ -1,6 +1,5 @@
 """A block of attention and MLP, under TransformerLens's hook names, and how weights begin."""
 
-import math
 from typing import cast
 
 import torch
@@ -10,7 +9,7 @@ from transformer_lens.hook_points import HookPoint
 
 from workbench.models.attention import Attention
 from workbench.models.config import TransformerConfig
-from workbench.models.kinds import MLPS, NORMS
+from workbench.models.kinds import INITS, MLPS, NORMS
 from workbench.models.maps import Map, linear
 from workbench.models.norm import Norm
 from workbench.models.places import Places
@@ -145,13 +144,17 @@ def tie(blocks: nn.ModuleList) -> None:
 
 @torch.no_grad()
 def initialise(model: nn.Module, config: TransformerConfig, generator: torch.Generator) -> None:
-    """Gaussian weights and zero biases; maps into the stream are scaled by 1 / sqrt(2 n_layers), as in GPT-2."""
-    for name, parameter in model.named_parameters():
-        if name.endswith(("bias", "sink.logit", "score_bias.weight")):
+    """Draw all weights by the configured law; see ``InitKind``. Scores that are added begin at zero."""
+    kind, parameters = INITS[config.init], dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        is_bias = name.endswith("bias")
+        if name.endswith(("sink.logit", "score_bias.weight")) or (is_bias and ("ln" in name or not kind.uniform)):
             parameter.zero_()
         elif "ln" not in name:
             is_vector = name.endswith(("positions.weight", "sink.key", "sink.value"))  # learned, not multiplied
-            std = config.init_std or 1 / math.sqrt(1 if is_vector else parameter.shape[-1])
-            if name.endswith("out.weight"):
-                std /= math.sqrt(2 * config.n_layers)
-            parameter.normal_(0.0, std, generator=generator)
+            if is_vector or (name == "embed.weight" and config.input == "tokens" and not kind.scales_tokens):
+                parameter.normal_(0.0, config.init_std or 1.0, generator=generator)
+                continue
+            fan_in = (parameters[name.removesuffix("bias") + "weight"] if is_bias else parameter).shape[-1]
+            writers = 2 * config.n_layers if name.endswith("out.weight") else None
+            kind.fill_map(parameter, config.init_std, generator, fan_in=fan_in, writers=writers)

@@ -70,8 +70,8 @@ class BigramBackcopy(TokenTask):
             "model": {**_BLOCK, "n_layers": 3, "d_model": 64},
             "train": {**_GUO, "n_steps": 3000, "n_batch": 32, "lr": 1e-3},
         },
-        "paper": {"task": {}, "model": {**_BLOCK, "n_layers": 1, "d_model": 256}, "train": _GUO},
-        "paper_3": {"task": {}, "model": {**_BLOCK, "n_layers": 3, "d_model": 256}, "train": _GUO},
+        "paper": {"task": {}, "model": {**_BLOCK, "n_layers": 1, "d_model": 256, "init": "torch"}, "train": _GUO},
+        "paper_3": {"task": {}, "model": {**_BLOCK, "n_layers": 3, "d_model": 256, "init": "torch"}, "train": _GUO},
     }
 
     def __post_init__(self) -> None:

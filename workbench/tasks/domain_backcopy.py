@@ -64,7 +64,7 @@ class DomainBackcopy(TokenTask):
         },
         "paper": {
             "task": {"n_positions": 256},
-            "model": {**_BLOCK, "n_layers": 1, "d_model": 256},
+            "model": {**_BLOCK, "n_layers": 1, "d_model": 256, "init": "torch"},
             "train": {**_TRAIN, "n_steps": 10_000, "n_batch": 512, "lr": 3e-4},
         },
     }

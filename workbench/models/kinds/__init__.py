@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.models.kinds.attention import ATTENTIONS
+from workbench.models.kinds.inits import INITS
 from workbench.models.kinds.layouts import LAYOUTS
 from workbench.models.kinds.mlps import MLPS
 from workbench.models.kinds.norms import NORMS
@@ -21,5 +22,6 @@ SWITCHES: Mapping[str, Mapping[str, Any]] = {
     "mlp": MLPS,
     "layout": LAYOUTS,
     "output": OUTPUTS,
+    "init": INITS,
 }
 """Registry of each switch, under the name of its field in the model config."""
