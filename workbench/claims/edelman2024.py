@@ -1,20 +1,21 @@
 """Edelman et al. 2024: statistical induction heads come after a plateau at the unigram predictor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from circuits.watching import parts, prompt_losses
 from workbench.arms import Arm
+from workbench.batch import TokenBatch
+from workbench.claims.kept import kept
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
 from workbench.claims.seeds import Look, measurement, short
 from workbench.opened import Run
-from workbench.runs import result_key
 from workbench.tasks import TokenTask
 
 _CITATION = "Edelman et al. 2024, arXiv:2402.11004, section 4 and figure 2"
-_ANALYSIS, _CODE = "losses_over_training", 1
+_CODE = 1
 _N_PROMPTS, _AT_ONCE = 1024, 256
 _CHAINS = Arm(
     "chains", "markov_chains", {"small": "small", "paper": "paper"}, {"train.checkpoint_every": 25}, n_seeds=5
@@ -26,28 +27,25 @@ _STAYS = 0.1
 
 def losses(run: Run, tell: Tell) -> Mapping[str, Any]:
     """Loss of the model at every checkpoint, and of the references, on the same prompts; kept in the run."""
-    task, steps = run.task(), run.folder.checkpoint_steps()
+    task = run.task()
     assert isinstance(task, TokenTask), "the arms are of such tasks"
-    weights = [run.folder.weights_sha256(step) for step in steps]
-    key = result_key({"analysis": _ANALYSIS, "code": _CODE, "n": _N_PROMPTS, "weights": weights})
-    kept = run.folder.result(_ANALYSIS, key)
-    if kept is not None:
-        return kept
-    tell(f"{len(steps)} checkpoints")
-    batch = next(iter(task.domains(0, _N_PROMPTS).values()))
-    rows = []
-    for step in steps:
-        model = run.model(step)
-        device = model.unembed.weight.device
-        each = [prompt_losses(model, part.to(device), []).cpu() for part in parts(batch, _AT_ONCE)]
-        rows.append({"step": step, "loss": torch.cat(each).mean().item()})
-    said = {
-        name: -each.gather(-1, batch.targets[..., None])[..., 0].mean().item()
-        for name, each in task.references(batch).items()
-    }
-    record = {"run": run.folder.name, "n_steps": run.config.train.n_steps, "references": said, "rows": rows}
-    run.folder.save_result(_ANALYSIS, key, record)
-    return record
+
+    def measure(steps: Sequence[int]) -> dict[str, Any]:
+        batch = next(iter(task.domains(0, _N_PROMPTS).values()))
+        said = {
+            name: -each.gather(-1, batch.targets[..., None])[..., 0].mean().item()
+            for name, each in task.references(batch).items()
+        }
+        rows = [{"step": step, "loss": _loss(run.model(step), batch)} for step in steps]
+        return {"n_steps": run.config.train.n_steps, "references": said, "rows": rows}
+
+    return kept(run, "losses_over_training", {"code": _CODE, "n": _N_PROMPTS}, tell, measure)
+
+
+def _loss(model: Any, batch: TokenBatch) -> float:
+    device = model.unembed.weight.device
+    each = [prompt_losses(model, part.to(device), []).cpu() for part in parts(batch, _AT_ONCE)]
+    return torch.cat(each).mean().item()
 
 
 def plateau(looks: Looks) -> Measurement:
@@ -82,7 +80,6 @@ PLATEAU = Claim(
     citation=_CITATION,
     statement="With two states the loss rests at .57 to .59, the unigram predictor's, then falls to the bigram's, .51",
     published="training loss .718 to .53; unigram .580, bigram .512 (computed)",
-    recipes={},
     check=plateau,
     study=Study((_CHAINS,), losses),
 )

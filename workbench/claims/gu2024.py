@@ -43,7 +43,6 @@ BY_INPUT = Claim(
     citation="Gu et al. 2024, arXiv:2410.10781, table 1; sink metric with T = 64, epsilon = .3",
     statement="The sink rate is lower on one token repeated than on natural text",
     published="GPT2-XL 77.0, 70.3, 62.3 %; Mistral-7B 97.5, 75.2, 0.0 % (natural, random, repeated)",
-    recipes={},
     check=by_input,
     of_records=True,
 )

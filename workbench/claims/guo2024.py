@@ -256,16 +256,8 @@ def domains(looks: Looks) -> Measurement:
 
 def _claim(name: str, section: str, statement: str, published: str, check: Callable[[Looks], Measurement], *arms: Arm):
     look = head_record if arms == (_DOMAINS,) else seen
-    return Claim(
-        name=f"guo2024/{name}",
-        paper="guo2024",
-        citation=f"{_CITATION}, {section}",
-        statement=statement,
-        published=published,
-        recipes={},
-        check=check,
-        study=Study(arms, look),
-    )
+    study, citation = Study(arms, look), f"{_CITATION}, {section}"
+    return Claim(f"guo2024/{name}", "guo2024", citation, statement, published, check, study=study)
 
 
 GUO2024 = (

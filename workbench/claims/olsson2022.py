@@ -81,7 +81,6 @@ OLSSON2022 = (
         citation=f"{_CITATION}, prefix matching; TransformerLens 4, head_detector, error measure 'mul'",
         statement="A perfect induction head scores 1, and .495 or .743 (2 or 4 copies) as a share of all attention",
         published="the share divides by queries that have no earlier copy: (r - 1) n / (r n + 1)",
-        recipes={},
         check=ideal_head,
         study=Study((), head_record),
     ),
@@ -92,7 +91,6 @@ OLSSON2022 = (
         statement="Two attention-only layers on repeated tokens: prefix score over .6 in the second, a previous-token "
         "head over .8 in the first, K-composition 5 standard deviations over chance",
         published="top prefix scores .6 to .9 in small models",
-        recipes={},
         check=circuit,
         study=Study((_REPEATED,), head_record),
     ),

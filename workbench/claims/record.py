@@ -1,7 +1,7 @@
 """A published statement as data, and how it is checked."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from workbench.arms import Arm
@@ -74,10 +74,10 @@ class Claim:
         citation: Where to read it.
         statement: The claim in one sentence.
         published: The published value with its setting.
-        recipes: For each preset that can test it, the task.
         check: From an agreement record to what was found; of a study, from ``Looks``.
+        recipes: For each preset that can test it, the task; none of a study or of language models.
         of_records: Whether ``check`` takes the head record of a language model instead.
-        study: Runs that it is about, where one run's agreement does not tell; ``recipes`` is then empty.
+        study: Runs that it is about, where one run's agreement does not tell.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Claim:
     citation: str
     statement: str
     published: str
-    recipes: Mapping[str, str]
     check: Callable[[Mapping[str, Any]], Measurement]
+    recipes: Mapping[str, str] = field(default_factory=dict)
     study: Study | None = None
     of_records: bool = False

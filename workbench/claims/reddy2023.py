@@ -1,21 +1,23 @@
 """Reddy 2023: learning in context appears abruptly, and depends on the data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
 
+from circuits.watching import parts
 from workbench.arms import Arm
+from workbench.batch import TokenBatch
+from workbench.claims.kept import kept
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
 from workbench.claims.seeds import Look, measurement, short
-from workbench.configs import no_nan
 from workbench.opened import Run
-from workbench.runs import result_key
 from workbench.tasks.icl_classification import ICLClassification, accuracy
 
 _CITATION = "Reddy 2023, arXiv:2312.03002"
-_ANALYSIS, _CODE = "in_context_accuracy", 1
+_CODE = 1
 _N_PROMPTS, _AT_ONCE = 4096, 1024
 _PRESETS = {"small": "demo", "paper": "paper"}
 _DEFAULT = Arm("icl", "icl_classification", _PRESETS, n_seeds=6)
@@ -32,32 +34,24 @@ LEARNT = 0.9
 
 def accuracies(run: Run, tell: Tell) -> Mapping[str, Any]:
     """Accuracy of the three evaluations at every checkpoint, kept in the run: ``rows`` by step."""
-    task, steps = run.task(), run.folder.checkpoint_steps()
+    task = run.task()
     assert isinstance(task, ICLClassification), "the arms are of this task"
-    weights = [run.folder.weights_sha256(step) for step in steps]
-    key = result_key({"analysis": _ANALYSIS, "code": _CODE, "n": _N_PROMPTS, "weights": weights})
-    kept = run.folder.result(_ANALYSIS, key)
-    if kept is not None:
-        return kept
-    tell(f"{len(steps)} checkpoints")
-    domains = task.domains(0, _N_PROMPTS)
-    rows = []
-    for step in steps:
-        model = run.model(step)
-        device = model.unembed.weight.device
-        row: dict[str, Any] = {"step": step}
-        for name, batch in domains.items():
-            row[name] = sum(
-                _share(model, batch.prompts(at, at + _AT_ONCE).to(device)) for at in range(0, _N_PROMPTS, _AT_ONCE)
-            ) / (_N_PROMPTS // _AT_ONCE)
-        rows.append(row)
-    record = no_nan({"run": run.folder.name, "n_prompts": _N_PROMPTS, "chance": 1 / task.n_pairs, "rows": rows})
-    run.folder.save_result(_ANALYSIS, key, record)
-    return record
+
+    def measure(steps: Sequence[int]) -> dict[str, Any]:
+        domains = task.domains(0, _N_PROMPTS)
+        rows = [{"step": step, **_accuracies(run.model(step), domains)} for step in steps]
+        return {"n_prompts": _N_PROMPTS, "chance": 1 / task.n_pairs, "rows": rows}
+
+    return kept(run, "in_context_accuracy", {"code": _CODE, "n": _N_PROMPTS}, tell, measure)
+
+
+def _accuracies(model: Any, domains: Mapping[str, TokenBatch]) -> dict[str, float]:
+    return {name: fmean(_share(model, part) for part in parts(batch, _AT_ONCE)) for name, batch in domains.items()}
 
 
 @torch.no_grad()
-def _share(model: Any, batch: Any) -> float:
+def _share(model: Any, batch: TokenBatch) -> float:
+    batch = batch.to(model.unembed.weight.device)
     return accuracy(model(batch.tokens), batch)
 
 
@@ -110,16 +104,8 @@ def both_measures(looks: Looks) -> Measurement:
 
 
 def _claim(name: str, statement: str, published: str, check: Any, *arms: Arm) -> Claim:
-    return Claim(
-        name=f"reddy2023/{name}",
-        paper="reddy2023",
-        citation=f"{_CITATION}, figure 3",
-        statement=statement,
-        published=published,
-        recipes={},
-        check=check,
-        study=Study(arms, accuracies),
-    )
+    study, citation = Study(arms, accuracies), f"{_CITATION}, figure 3"
+    return Claim(f"reddy2023/{name}", "reddy2023", citation, statement, published, check, study=study)
 
 
 REDDY2023 = (

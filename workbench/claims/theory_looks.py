@@ -118,4 +118,4 @@ def claim(
         found = looks.get(of.name, Seen())
         return measurement("seeds", conditions, found.looks, n_seeds=found.n_seeds, more=more)
 
-    return Claim(name, name.split("/")[0], citation, statement, published, {}, check, Study((of,), look))
+    return Claim(name, name.split("/")[0], citation, statement, published, check, study=Study((of,), look))
