@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from workbench.against_theory.config import TheoryConfig
-from workbench.against_theory.copying import compare_copying, partner_attention
 from workbench.against_theory.observed import clean, drawn, observe
 from workbench.against_theory.of_sequences import (
     compare_sequence,
@@ -240,25 +239,3 @@ def test_labels_are_measured_one_by_one():
     assert rows["head_purity"].measured == pytest.approx(1)
     assert rows["head_purity"].controls["random"] == pytest.approx(0.82, abs=0.03)
     assert rows["zero_sum"].measured == pytest.approx(0, abs=1e-9)
-
-
-# Copying
-
-
-def test_attention_to_partners_is_found():
-    model = of_preset("linear_regression", "von_oswald_copying")
-    batch = preset_config("linear_regression", "von_oswald_copying").resolved().task.prompts(0, "test", 0, 8)
-    batch = RegressionBatch(batch.xs.double(), batch.ys.double())
-    assert partner_attention(model, batch) == pytest.approx(1 / 21, rel=0.3)
-    codes = slice(11, 32)
-    shift = torch.diag(torch.ones(20, dtype=torch.float64), 1)  # the query at p looks for the code of p + 1
-    with torch.no_grad():
-        attention = model.layers[0].attn
-        attention.W_Q.zero_()
-        attention.W_K.zero_()
-        attention.W_Q[0, codes, codes] = 1000 * shift
-        attention.W_K[0, codes, codes] = torch.eye(21, dtype=torch.float64)
-    assert partner_attention(model, batch) == pytest.approx(1)
-    (row,) = compare_copying(model, of_preset("linear_regression", "von_oswald_copying"), batch)
-    assert row.measured == pytest.approx(1)
-    assert row.controls["uniform"] == pytest.approx(1 / 21)

@@ -54,7 +54,8 @@ def test_a_claim_is_met_only_if_every_seed_meets_every_condition():
 
 def copying(partner: list[float], excess: list[float]) -> dict[str, Any]:
     lines = [{"step": 100 * i, "partner": p, "excess": e} for i, (p, e) in enumerate(zip(partner, excess, strict=True))]
-    return look(form("step_behind_copying", row("partner", 1.0, partner[-1])), over_training=lines)
+    risk = row("excess", 0.4125, excess[-1], **{"zero predictor": 0.833})
+    return look(form("step_behind_copying", row("partner", 1.0, partner[-1]), risk), over_training=lines)
 
 
 def test_copying_must_come_before_learning():

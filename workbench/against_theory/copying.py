@@ -1,30 +1,182 @@
-"""The copying layer: whether a first softmax layer brings every label to its input."""
+"""The copying layer: whether tokens of inputs and labels look at each other, and how the first layer mixes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from workbench.against_theory.config import TheoryConfig
+from workbench.against_theory.observed import blocks, resampled
 from workbench.against_theory.row import Row
 from workbench.batch import RegressionBatch
+from workbench.metrics import Interval
+from workbench.models.config import TransformerConfig
 from workbench.models.transformer import Transformer
 
+WAYS = {"label": "inputs to their labels", "input": "labels to their inputs"}
+"""By what is looked at: inputs, at even positions, look at the token after them; labels at the one before."""
+PLACES = ("own", "label", "input", "others")
+"""Of the tokens that a token is made from: itself; the label of an input; the input of a label; the mean of the rest."""
 _N_PROMPTS = 400
-_HOOK = "blocks.0.attn.hook_pattern"
+
+
+@dataclass(frozen=True)
+class Partner:
+    """How much of a head's attention goes to the other token of the same example.
+
+    Attributes:
+        layer: 1 is the first block.
+        head: 0-based.
+        way: Key of ``WAYS``.
+        share: Mean over examples and prompts of that attention over all, in size where scores have signs.
+        ci: 95% interval, bootstrap over blocks of prompts.
+        chance: The same of attention spread evenly over all visible tokens.
+        untrained: The same head's before training.
+    """
+
+    layer: int
+    head: int
+    way: str
+    share: float
+    ci: Interval
+    chance: float
+    untrained: float
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """How a token of the stream behind the first layer depends on tokens of the prompt.
+
+    Attributes:
+        place: One of ``PLACES``.
+        size: Length of the mean gradient of the sum of its coordinates with respect to a token there, mean over tokens.
+        ci: 95% interval, bootstrap over blocks of prompts.
+        untrained: The same before training.
+    """
+
+    place: str
+    size: float
+    ci: Interval
+    untrained: float
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What a model of separate tokens does with the pairs.
+
+    Attributes:
+        partners: By way, layer and head.
+        mixed: By place.
+    """
+
+    partners: tuple[Partner, ...]
+    mixed: tuple[Mixed, ...]
+
+
+def has_pairs(config: TransformerConfig) -> bool:
+    """Whether inputs and labels are tokens of their own, of numbers."""
+    return config.layout.startswith("interleaved") and config.input == "continuous" and config.d_output is None
+
+
+def ways_of(model: Transformer) -> list[str]:
+    """Ways in which tokens may look at each other: an input sees the label after it only without the causal mask."""
+    return [way for way in WAYS if way == "input" or not model.config.causal]
 
 
 @torch.no_grad()
-def partner_attention(model: Transformer, batch: RegressionBatch) -> float:
-    """Mean attention of the first layer from the tokens of inputs to those of their labels, the next; chance 1/tokens.
+def shares(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "batch way layer head"]:
+    """The share of attention that goes to the other token of the same example, mean over examples.
 
-    Without the causal mask an input can look at what comes after it.
+    Args:
+        model: One with ``has_pairs``.
+        batch: Prompts; the first 400 are run.
     """
-    part = batch.prompts(0, _N_PROMPTS).to(dtype=model.unembed.weight.dtype)
-    _, cache = model.run_with_cache(model.encode(part), names_filter=_HOOK)
-    pattern = cache[_HOOK].mean((0, 1))
-    return float(pattern[0:-1:2, 1::2].diagonal().mean())
+    part = _part(model, batch)
+    _, cache = model.run_with_cache(model.encode(part), names_filter=lambda name: name.endswith("attn.hook_pattern"))
+    found = []
+    for layer in range(model.config.n_layers):
+        size = cache[f"blocks.{layer}.attn.hook_pattern"].double().abs()
+        share = size / size.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        found.append(torch.stack([_of_pairs(share, way).mean(-1) for way in ways_of(model)], 1))
+    return torch.stack(found, 2)
 
 
-def compare_copying(model: Transformer, untrained: Transformer, batch: RegressionBatch) -> list[Row]:
-    """That attention at the end, with its controls."""
-    n_tokens = 2 * batch.n_context - 1
-    controls = {"untrained": partner_attention(untrained, batch), "uniform": 1 / n_tokens}
-    label = "attention of the first layer from an input to its label"
-    return [Row("partner", label, 1.0, partner_attention(model, batch), None, controls)]
+def chances(model: Transformer, batch: RegressionBatch) -> Float[Tensor, " way"]:
+    """The same shares of attention spread evenly over what each token sees."""
+    n_positions = model.encode(_part(model, batch)).shape[1]
+    visible = model.plan.visible(n_positions).double()
+    even = visible / visible.sum(-1, keepdim=True).clamp(min=1)
+    return torch.stack([_of_pairs(even, way).mean() for way in ways_of(model)])
+
+
+def mixing(model: Transformer, batch: RegressionBatch) -> Float[Tensor, "batch pos token d_token"]:
+    """Gradient of the sum of each token's coordinates behind the first layer with respect to the prompt's tokens."""
+    tokens = model.encode(_part(model, batch)).requires_grad_()
+    with torch.enable_grad():
+        stream = model(tokens, stop_at_layer=1).sum(-1)
+        found = [torch.autograd.grad(one.sum(), tokens, retain_graph=True)[0] for one in stream.unbind(1)]
+    return torch.stack(found, 1).double()
+
+
+def mixed_sizes(gradient: Float[Tensor, "pos token d_token"]) -> Float[Tensor, " place"]:
+    """Lengths of mean gradients by ``PLACES``.
+
+    Source:
+        von Oswald et al. 2023, arXiv:2212.07677, section 5 and figure 5: gradients are averaged over prompts first.
+    """
+    size = gradient.norm(dim=-1)
+    own, label, back = size.diagonal(), _of_pairs(size, "label"), _of_pairs(size, "input")
+    n = len(size)
+    rest = (size.sum() - own.sum() - label.sum() - back.sum()) / (n * n - n - len(label) - len(back))
+    return torch.stack([own.mean(), label.mean(), back.mean(), rest])
+
+
+def copying(model: Transformer, untrained: Transformer, batch: RegressionBatch, config: TheoryConfig) -> Copying:
+    """Attention between the tokens of an example, head by head, and what the first layer mixes, with controls."""
+    found, before, chance = shares(model, batch), shares(untrained, batch).mean(0), chances(model, batch)
+    parts = blocks(found)
+    values, ends = resampled(lambda each: torch.tensordot(each, parts, 1), config.n_resamples, config.seed)
+    ways = ways_of(model)
+    n_layers, n_heads = found.shape[2:]
+    at = [(way, layer, head) for way in range(len(ways)) for layer in range(n_layers) for head in range(n_heads)]
+    partners = tuple(
+        Partner(layer + 1, head, ways[way], float(value), ci, float(chance[way]), float(before[way, layer, head]))
+        for (way, layer, head), value, ci in zip(at, values, ends, strict=True)
+    )
+    gradients = blocks(mixing(model, batch))
+    sizes, sizes_ends = resampled(
+        lambda each: mixed_sizes(torch.tensordot(each, gradients, 1)), config.n_resamples, config.seed
+    )
+    plain = mixed_sizes(mixing(untrained, batch).mean(0))
+    mixed = zip(PLACES, sizes, sizes_ends, plain, strict=True)
+    return Copying(partners, tuple(Mixed(place, float(size), ci, float(of)) for place, size, ci, of in mixed))
+
+
+def compare_copying(found: Copying) -> list[Row]:
+    """The first layer's attention to the other token of an example at the end, the stronger way, with its controls."""
+    one = max((each for each in found.partners if each.layer == 1), key=lambda each: each.share)
+    controls = {"untrained": one.untrained, "uniform": one.chance}
+    return [Row("partner", f"attention of the first layer from {WAYS[one.way]}", 1.0, one.share, one.ci, controls)]
+
+
+def at_checkpoint(model: Transformer, batch: RegressionBatch) -> Mapping[str, float | list[list[list[float]]]]:
+    """The same of a checkpoint: ``partner`` of the first layer as above, all ``partners``, and ``mixed`` by place."""
+    found = shares(model, batch).mean(0)
+    sizes = mixed_sizes(mixing(model, batch).mean(0))
+    mixed = {f"mixed_{place}": float(size) for place, size in zip(PLACES, sizes, strict=True)}
+    return {"partner": float(found[:, 0].max()), "partners": found.tolist(), **mixed}
+
+
+def _part(model: Transformer, batch: RegressionBatch) -> RegressionBatch:
+    return batch.prompts(0, _N_PROMPTS).to(dtype=model.unembed.weight.dtype)
+
+
+def _of_pairs(of_tokens: Float[Tensor, "*lead query key"], way: str) -> Float[Tensor, "*lead pair"]:
+    """What a token has for the other of its example; a question at the end has none."""
+    n_pairs = of_tokens.shape[-1] // 2
+    offset = 1 if way == "label" else -1
+    first = 0 if way == "label" else 1
+    rows = of_tokens[..., first : 2 * n_pairs : 2, :]
+    return rows[..., first + offset : 2 * n_pairs : 2].diagonal(dim1=-2, dim2=-1)

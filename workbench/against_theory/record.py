@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.against_theory.copying import Copying, Mixed, Partner
 from workbench.against_theory.row import Row
 from workbench.against_theory.study import Compared, Study
 from workbench.theory import CLOSED_FORMS
@@ -22,7 +23,19 @@ def to_record(found: Study) -> dict[str, Any]:
         "weights": weights,
         "unfolded": found.unfolded or None,
         "over_training": list(found.over_training),
+        "copying": None if found.copying is None else _copying(found.copying),
     }
+
+
+def _copying(found: Copying) -> dict[str, Any]:
+    return {
+        "partners": [_with_ci(each) for each in found.partners],
+        "mixed": [_with_ci(each) for each in found.mixed],
+    }
+
+
+def _with_ci(record: Partner | Mixed) -> dict[str, Any]:
+    return _fields(record) | {"ci": [record.ci.low, record.ci.high]}
 
 
 def _compared(one: Compared) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from workbench.against_theory.between import Between, between
 from workbench.against_theory.config import TheoryConfig
-from workbench.against_theory.copying import compare_copying, partner_attention
+from workbench.against_theory.copying import Copying, at_checkpoint, compare_copying, copying, has_pairs
 from workbench.against_theory.curves import MeasuredCurve, ModelCurves
 from workbench.against_theory.observed import Observed, drawn, observe
 from workbench.against_theory.of_sequences import compare_sequence
@@ -41,6 +42,7 @@ from workbench.theory.record import Says
 from workbench.weights import Pattern, Products, fold_fault, patterns, products
 
 Tell = Callable[[str], None]
+Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ class Study:
         patterns: Their patterns; none without products.
         unfolded: Why there are no folded weights, or "".
         over_training: By checkpoint, ``step``, ``excess``, ``nmse``, ``gamma_error`` where theory has a Gamma, else
-            None, and ``partner``, the attention of a first softmax layer from inputs to their labels, else None. Empty
-            where theory says no more than risk curves.
+            None, and what ``copying.at_checkpoint`` tells where a first layer copies. Empty where theory says no more
+            than risk curves.
+        copying: Attention between the tokens of an example, where inputs and labels are tokens of their own, else None.
     """
 
     compared: tuple[Compared, ...]
@@ -86,7 +89,8 @@ class Study:
     products: Products | None
     patterns: tuple[Pattern, ...]
     unfolded: str
-    over_training: tuple[dict[str, float | int | None], ...] = field(default=())
+    over_training: tuple[Line, ...] = field(default=())
+    copying: Copying | None = None
 
 
 def setting_of(task: Task, model: TransformerConfig) -> Setting:
@@ -126,7 +130,9 @@ def study(
     of_one_label = is_described and isinstance(setting.law, RegressionLaw) and not setting.laws
     seen = observe(model, drawn(task, config.n_prompts, config.seed)) if of_one_label else None
     before = None if seen is None else observe(untrained, seen.batch)
-    measured = _Measured(setting, task, model, untrained, seen, before, ModelCurves(model, task, config), config)
+    copied = _copying(model, untrained, task, config, seen)
+    curves = ModelCurves(model, task, config)
+    measured = _Measured(setting, task, model, untrained, seen, before, copied, curves, config)
     compared = []
     for name, form in CLOSED_FORMS.items():
         if tell is not None and name in says:
@@ -145,7 +151,17 @@ def study(
         () if folded else tuple(patterns(model, seed=config.seed)),
         folded,
         tuple(_at_checkpoint(step, each, best, setting, task, config) for step, each in checkpoints) if seen else (),
+        copied,
     )
+
+
+def _copying(
+    model: Transformer, untrained: Transformer, task: Task, config: TheoryConfig, seen: Observed | None
+) -> Copying | None:
+    if not has_pairs(model.config):
+        return None
+    batch = drawn(task, config.n_curve, config.seed) if seen is None else seen.batch
+    return copying(model, untrained, batch, config)
 
 
 def _best(says: Mapping[str, Says]) -> Predicting | None:
@@ -164,6 +180,7 @@ class _Measured:
     untrained: Transformer
     seen: Observed | None
     before: Observed | None
+    copied: Copying | None
     curves: ModelCurves
     config: TheoryConfig
 
@@ -193,8 +210,8 @@ class _Measured:
         if predict is not None and not isinstance(said, OneStep):
             rows += compare_predictions(predict(seen.batch), said.excess, seen, before, config)
             rows += compare_gradients(predict, model, self.untrained, seen, config)
-        if model.config.first_attention is not None:
-            rows += compare_copying(model, self.untrained, seen.batch)
+        if self.copied is not None:
+            rows += compare_copying(self.copied)
         return Compared(
             form.name,
             "",
@@ -229,10 +246,10 @@ def _gamma(said: Predicting | None, seen: Observed | None) -> tuple[torch.Tensor
 
 def _at_checkpoint(
     step: int, model: Transformer, said: Predicting | None, setting: Setting, task: Task, config: TheoryConfig
-) -> dict[str, float | int | None]:
+) -> Line:
     """How far a checkpoint is from theory, on the same prompts for all."""
     seen = observe(model.double(), drawn(task, config.n_curve, config.seed, "theory training"))
-    found: dict[str, float | int | None] = {"step": step, "excess": float((seen.said - seen.truth).square().mean())}
+    found: Line = {"step": step, "excess": float((seen.said - seen.truth).square().mean())}
     found |= {"gamma_error": None, "nmse": None, "partner": None}
     predict = None if said is None else predictor(_of_signs(said, model), setting.regression)
     if predict is not None:
@@ -241,6 +258,6 @@ def _at_checkpoint(
     gammas = _gamma(said, seen)
     if gammas is not None:
         found["gamma_error"] = float(relative_error(gammas[1], gammas[0]))
-    if model.config.first_attention is not None:
-        found["partner"] = partner_attention(model, seen.batch)
+    if has_pairs(model.config):
+        found |= at_checkpoint(model, seen.batch)
     return found

@@ -35,6 +35,14 @@ _TRAIN: Mapping[str, Any] = {
 
 _OSWALD_LAW = {"d_input": 10, "n_context": 11, "inputs": "uniform"}
 _OSWALD = {**_LINEAR, "d_model": 11, "init_std": 0.05}
+_COPYING = {
+    **_OSWALD,
+    "n_layers": 2,
+    "first_attention": "softmax",
+    "layout": "interleaved",
+    "query_in_keys": True,
+    "positions": "concatenated",
+}
 _HE = {**_BARE, "d_model": 6, "d_head": 6}
 _HE_LAW = {"d_input": 5, "n_context": 41, "noise_std": 0.1**0.5, "w_scale": 5**-0.5}
 _HE_TRAIN = {**_TRAIN, "n_batch": 256, "lr": 5e-3}
@@ -53,16 +61,13 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
     },
     "von_oswald_copying": {
         "task": _OSWALD_LAW,
-        "model": {
-            **_OSWALD,
-            "n_layers": 2,
-            "first_attention": "softmax",
-            "layout": "interleaved",
-            "query_in_keys": True,
-            "positions": "concatenated",
-            "d_model": 32,
-        },
+        "model": {**_COPYING, "d_model": 32},
         "train": {**_TRAIN, "n_steps": 20_000, "n_batch": 256, "lr": 2e-3},
+    },
+    "von_oswald_copying_small": {
+        "task": {"d_input": 3, "n_context": 7, "inputs": "uniform"},
+        "model": {**_COPYING, "d_model": 17},
+        "train": {**_TRAIN, "n_steps": 1500, "n_batch": 256, "lr": 5e-3},
     },
     "mahankali": {
         "task": {"d_input": 5, "n_context": 21, "noise_std": 0.5},
