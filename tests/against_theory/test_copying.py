@@ -24,7 +24,7 @@ from workbench.models.constructions import CONSTRUCTIONS
 from workbench.models.constructions.writing import SHARP
 from workbench.models.transformer import Transformer
 from workbench.tasks import LinearRegression
-from workbench.theory import CLOSED_FORMS
+from workbench.theory.one_step import optimum
 from workbench.training.building import build_model
 from workbench.training.config import preset_config
 
@@ -55,7 +55,7 @@ def constructed() -> Transformer:
     first.W_K[0, code, code] = torch.eye(POSITIONS, dtype=torch.float64)
     first.W_V[0, x, x] = torch.eye(D, dtype=torch.float64)
     first.W_O[0, x, x] = torch.eye(D, dtype=torch.float64)
-    gamma = CLOSED_FORMS["step_behind_copying"](setting_of(TASK, model.config)).gamma
+    gamma = optimum(setting_of(TASK, model.config).regression)
     second.W_Q[0, x, x] = gamma
     second.W_K[0, x, x] = torch.eye(D, dtype=torch.float64)
     second.W_V[0, y, y] = 1.0
@@ -68,6 +68,7 @@ def test_a_copying_layer_written_down_has_all_attention_on_partners_and_takes_th
     (form,) = [each for each in found.compared if each.name == "step_behind_copying"]
     rows = {row.quantity: row for row in form.rows}
     assert rows["partner"].measured == pytest.approx(1)
+    assert rows["partner"].ci is not None
     assert rows["partner"].ci.low == pytest.approx(1)
     assert rows["partner"].controls["uniform"] == pytest.approx(1 / POSITIONS)
     assert rows["partner"].controls["untrained"] == pytest.approx(1 / POSITIONS, rel=0.05)
@@ -109,7 +110,7 @@ def test_mixing_tells_what_a_token_is_made_of():
 def test_mixing_is_nothing_beside_oneself_before_training():
     told = at_checkpoint(untrained(), drawn(TASK, 400, 0))
     assert told["mixed_own"] == pytest.approx(math.sqrt(D + 1), rel=0.05)
-    assert max(told["mixed_label"], told["mixed_input"], told["mixed_others"]) < 0.1
+    assert all(told[f"mixed_{place}"] < 0.1 for place in PLACES[1:])
     assert told["partner"] == pytest.approx(1 / POSITIONS, rel=0.05)
 
 

@@ -19,7 +19,6 @@ from workbench.against_theory.predictors import predictor, softmax_head
 from workbench.against_theory.roll_out import DAMPING, roll_out
 from workbench.against_theory.shifts import SHIFTS, shifts
 from workbench.against_theory.study import setting_of, study
-from workbench.batch import RegressionBatch
 from workbench.models.constructions import CONSTRUCTIONS
 from workbench.models.transformer import Transformer
 from workbench.tasks import LinearDynamics, LinearRegression, MultiTaskRegression, NonlinearRegression

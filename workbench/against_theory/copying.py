@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from workbench.models.transformer import Transformer
 WAYS = {"label": "inputs to their labels", "input": "labels to their inputs"}
 """By what is looked at: inputs, at even positions, look at the token after them; labels at the one before."""
 PLACES = ("own", "label", "input", "others")
-"""Of the tokens that a token is made from: itself; the label of an input; the input of a label; the mean of the rest."""
+"""Of the tokens that one is made from: itself; the label of an input; the input of a label; the mean of the rest."""
 _N_PROMPTS = 400
 
 
@@ -161,7 +162,7 @@ def compare_copying(found: Copying) -> list[Row]:
     return [Row("partner", f"attention of the first layer from {WAYS[one.way]}", 1.0, one.share, one.ci, controls)]
 
 
-def at_checkpoint(model: Transformer, batch: RegressionBatch) -> Mapping[str, float | list[list[list[float]]]]:
+def at_checkpoint(model: Transformer, batch: RegressionBatch) -> Mapping[str, Any]:
     """The same of a checkpoint: ``partner`` of the first layer as above, all ``partners``, and ``mixed`` by place."""
     found = shares(model, batch).mean(0)
     sizes = mixed_sizes(mixing(model, batch).mean(0))

@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 _PLACES = 8
 """Places of a curve that a table shows."""
+_CHECKPOINTS = 16
+"""Checkpoints that a table shows."""
+_HEADS = 12
+"""Heads, each way, that a table shows."""
+_OVER_TRAINING = {
+    "excess": "excess risk",
+    "gamma_error": "Gamma, relative error",
+    "nmse": "predictions, distance over theory's square",
+    "partner": "attention of layer 1 to the other token",
+    "mixed_label": "gradient: input's label",
+    "mixed_input": "label's input",
+    "mixed_others": "other tokens",
+}
+"""Columns of checkpoints, those that were measured."""
+_PLACES_TOLD = {
+    "own": "itself",
+    "label": "of an input, its label",
+    "input": "of a label, its input",
+    "others": "any other, mean",
+}
 _COLUMNS = ["quantity", "theory", "measured", "95% interval", "controls"]
 
 
@@ -147,8 +167,46 @@ def print_theory(record: Mapping[str, Any]) -> None:
         if form["curve"] and form["curve"]["is_model"]:
             _print_curve(form)
     _print_references(forms)
+    print_over_training(record)
+    if record["copying"]:
+        print_copying(record["copying"])
     _print_patterns(record)
     print_faults(record)
+
+
+def print_over_training(record: Mapping[str, Any]) -> None:
+    """Checkpoint by checkpoint, how far the model is from theory, and where its attention between tokens stands."""
+    lines = record["over_training"]
+    columns = {
+        name: title for name, title in _OVER_TRAINING.items() if any(line.get(name) is not None for line in lines)
+    }
+    if lines:
+        shown = [lines[i] for i in spread(len(lines), _CHECKPOINTS)]
+        rows = [[str(line["step"]), *(number(line.get(name), 4) for name in columns)] for line in shown]
+        print_table("Over training", ["step", *columns.values()], rows)
+
+
+def print_copying(found: Mapping[str, Any]) -> None:
+    """Attention between the tokens of an example by layer and head, and what the first layer mixes into a token."""
+    from workbench.against_theory.copying import WAYS
+
+    ranked = sorted(found["partners"], key=lambda each: -abs(each["share"] - each["chance"]))
+    rows = [
+        [
+            f"layer {each['layer']} head {each['head']}",
+            WAYS[each["way"]],
+            *(number(each["share"]), _ends(each["ci"]), number(each["chance"]), number(each["untrained"])),
+        ]
+        for each in ranked[:_HEADS]
+    ]
+    more = "" if len(ranked) <= _HEADS else f"; the {_HEADS} farthest from chance of {len(ranked)}"
+    columns = ["where", "from", "share", "95% interval", "chance", "untrained"]
+    print_table(f"Attention to the other token of an example, of all attention{more}", columns, rows)
+    rows = [
+        [_PLACES_TOLD[m["place"]], number(m["size"]), _ends(m["ci"]), number(m["untrained"])] for m in found["mixed"]
+    ]
+    columns = ["token of the prompt", "size", "95% interval", "untrained"]
+    print_table("Gradient of a token behind the first layer with respect to tokens of the prompt", columns, rows)
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:
