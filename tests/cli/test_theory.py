@@ -34,6 +34,8 @@ def test_theory_stands_beside_measurement_and_what_does_not_apply_says_why(call,
     assert "Gamma from predictions, relative error" in told.out
     assert "model.attention must be 'softmax'; got 'linear'" in told.out
     assert "random [95%]" in told.out
+    assert "Over training" in told.out
+    assert "Attention to the other token" not in told.out, "inputs and labels are one token here"
     assert "linear-0: measuring" in told.err
     again = call("theory", "linear-0", *FEW)
     assert again.out == told.out

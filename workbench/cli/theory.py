@@ -168,7 +168,7 @@ def print_theory(record: Mapping[str, Any]) -> None:
             _print_curve(form)
     _print_references(forms)
     print_over_training(record)
-    if record["copying"]:
+    if record.get("copying"):
         print_copying(record["copying"])
     _print_patterns(record)
     print_faults(record)
