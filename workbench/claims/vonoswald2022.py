@@ -8,13 +8,7 @@ _ONE = arm("vo-one", "linear_regression", "von_oswald")
 _TIED = arm("vo-tied", "linear_regression", "von_oswald_tied")
 _DEEP = arm("vo-deep", "linear_regression", "von_oswald_deep")
 _BEHIND = "step_behind_copying"
-_COPYING = arm(
-    "vo-copying",
-    "linear_regression",
-    "von_oswald_copying",
-    {"train.checkpoints_per_decade": 8},
-    small="von_oswald_copying_small",
-)
+_COPYING = arm("vo-copying", "linear_regression", "von_oswald_copying", {"train.checkpoints_per_decade": 8})
 
 
 def _rolled_out(look: Look) -> tuple[float | None, bool]:
