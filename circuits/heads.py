@@ -1,10 +1,11 @@
 """The record of all heads of a model: what each attends to, what it weighs, and what is lost without it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from circuits import composition as composing
@@ -47,6 +48,9 @@ class HeadsConfig:
     """Whether heads are also silenced in three ways."""
     n_silenced: int | None = None
     """How many: those whose attention on position 0 differs most between domains, or all of them if None."""
+    n_screened: int = 0
+    """Prompts per domain on which every head is zeroed first, 0 for none; half of ``n_silenced`` are then those whose
+    loss change there differs most between domains."""
     rules: LabelRules = field(default_factory=LabelRules)
     """Thresholds of the labels."""
 
@@ -65,6 +69,7 @@ class HeadsConfig:
                     self.n_silenced,
                     self.n_silenced is None or is_count(self.n_silenced, 0),
                 ),
+                must("n_screened", "be a whole number of at least 0", self.n_screened, is_count(self.n_screened, 0)),
                 must("epsilon", "be between 0 and 1", self.epsilon, is_finite(self.epsilon, 0) and self.epsilon <= 1),
             ]
         )
@@ -99,7 +104,8 @@ def measure_heads(
     readings = _readings(model, domains, config, tell)
     tell("looking for heads on repeated random tokens")
     scores, chances = _detected(model, readings, ids, first, config, max(b.tokens.shape[1] for b in domains.values()))
-    changes = _changes(model, domains, readings, config, tell) if config.interventions else None
+    screened = _screened(model, domains, readings, config, tell) if config.interventions else None
+    changes = _changes(model, domains, readings, config, tell, screened) if config.interventions else None
     tell("reading the weights")
     of_weights = _weight_scores(weights, ids)
     text = next(iter(domains.values()))
@@ -107,7 +113,10 @@ def measure_heads(
         "bos": {"token": first, "policy": "none" if first is None else "begins every prompt"},
         "domains": {name: _domain(domains[name], reading) for name, reading in readings.items()},
         "heads": [
-            _head(layer, head, readings, scores, chances, changes, of_weights, config)
+            {
+                **_head(layer, head, readings, scores, chances, changes, of_weights, config),
+                "screened": None if screened is None else _data_of(screened, layer, head),
+            }
             for layer, head in _all_heads(readings)
         ],
         "layers": _layers(readings),
@@ -129,17 +138,38 @@ def _readings(
     return readings
 
 
+def _screened(
+    model: Hooked,
+    domains: Mapping[str, TokenBatch],
+    readings: Mapping[str, Reading],
+    config: HeadsConfig,
+    tell: Callable[[str], None],
+) -> dict[str, Tensor] | None:
+    """What the loss does on a few prompts when a head is zeroed, of all heads, by domain; None if not asked for."""
+    if not config.n_screened:
+        return None
+    few = {name: batch.prompts(0, min(config.n_screened, batch.n_batch)) for name, batch in domains.items()}
+    losses = {name: readings[name].losses[: batch.n_batch] for name, batch in few.items()}
+    mean_z = next(iter(readings.values())).mean_z
+    return loss_changes(model, few, losses, mean_z, config.n_batch, tell, kinds=["zeroed"])["zeroed"]
+
+
+def _data_of(by: Mapping[str, Tensor], layer: int, head: int) -> dict[str, Any]:
+    return {name: to_data(Mean.of(each[layer, head])) for name, each in by.items()}
+
+
 def _changes(
     model: Hooked,
     domains: Mapping[str, TokenBatch],
     readings: Mapping[str, Reading],
     config: HeadsConfig,
     tell: Callable[[str], None],
+    screened: Mapping[str, Tensor] | None,
 ) -> dict[str, dict[str, Tensor]]:
     """What the loss does when heads are silenced."""
     mean_z = torch.stack([reading.mean_z for reading in readings.values()]).mean(0)
     losses = {name: reading.losses for name, reading in readings.items()}
-    chosen = _most_different(readings, config.n_silenced)
+    chosen = _chosen(readings, config.n_silenced, screened)
     return loss_changes(model, domains, losses, mean_z, config.n_batch, tell, chosen)
 
 
@@ -161,13 +191,26 @@ def _extremes(
     }
 
 
-def _most_different(readings: Mapping[str, Reading], n: int | None) -> list[tuple[int, int]]:
-    """Layer and head of those that differ most between domains in attention on position 0; where there is one domain,
-    of those that attend most to it."""
-    means = torch.stack([reading.sink_mass.nanmean(-1) for reading in readings.values()])
+def _chosen(
+    readings: Mapping[str, Reading], n: int | None, screened: Mapping[str, Tensor] | None
+) -> list[tuple[int, int]]:
+    """Layer and head of those that differ most between domains in attention on position 0, and, where all were
+    screened, for one half in what they are worth."""
+    by_sink = _most_different([reading.sink_mass for reading in readings.values()])
+    if screened is None or n is None:
+        return sorted(by_sink[:n])
+    first = by_sink[: n - n // 2]
+    others = [head for head in _most_different(list(screened.values())) if head not in first]
+    return sorted([*first, *others[: n // 2]])
+
+
+def _most_different(by_domain: Sequence[Float[Tensor, "layer head _"]]) -> list[tuple[int, int]]:
+    """Layers and heads, those first whose mean over prompts differs most between domains; where there is one domain,
+    those whose mean is largest."""
+    means = torch.stack([each.nanmean(-1) for each in by_domain])
     spread = means.amax(0) - means.amin(0) if len(means) > 1 else means[0]
     order = spread.flatten().argsort(descending=True, stable=True).tolist()
-    return sorted(divmod(place, spread.shape[1]) for place in order[:n])
+    return [divmod(place, spread.shape[1]) for place in order]
 
 
 def _detected(

@@ -49,6 +49,7 @@ def loss_changes(
     n_batch: int,
     tell: Callable[[str], None],
     chosen: Sequence[tuple[int, int]] | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> dict[str, dict[str, Float[Tensor, "layer head prompt"]]]:
     """Loss with a head silenced minus loss as it is, in nats, of every prompt: by kind, then by domain.
 
@@ -62,19 +63,20 @@ def loss_changes(
         n_batch: Prompts at a time.
         tell: Told which head is at work.
         chosen: Layer and head of those that are silenced; all if None.
+        kinds: In which ways.
     """
     n_layers, n_heads = mean_z.shape[:2]
     found = {
         kind: {
             name: torch.full((n_layers, n_heads, batch.n_batch), torch.nan).double() for name, batch in domains.items()
         }
-        for kind in KINDS
+        for kind in kinds
     }
     if chosen is None:
         chosen = [(layer, head) for layer in range(n_layers) for head in range(n_heads)]
     for number, (layer, head) in enumerate(chosen, start=1):
         tell(f"silencing L{layer}H{head}, {number} of {len(chosen)} heads")
-        for kind in KINDS:
+        for kind in kinds:
             hook = silencing(kind, layer, head, mean_z)
             for name, batch in domains.items():
                 changed = [prompt_losses(model, part, [hook]).cpu() for part in parts(batch, n_batch)]

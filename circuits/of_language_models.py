@@ -41,6 +41,9 @@ class LanguageConfig:
     n_silenced: int | None = 16
     """Heads that are silenced in three ways for their loss change: those whose attention on the first token differs
     most between domains. All of them if None, which takes hours on a CPU; 0 for none."""
+    n_screened: int = 0
+    """Windows per domain on which every head is zeroed first, 0 for none; one half of ``n_silenced`` are then those
+    whose loss change there differs most between domains."""
     n_induction: int = 8
     """Heads with the highest induction scores that are zeroed on repeated tokens, each alone and all at once, beside as
     many others of the same layers; 0 for none."""
@@ -57,6 +60,7 @@ class LanguageConfig:
                 must("n_prompts", "be a whole number of at least 2", self.n_prompts, is_count(self.n_prompts, 2)),
                 must("n_tokens", "be a whole number of at least 8", self.n_tokens, is_count(self.n_tokens, 8)),
                 must("seed", "be a whole number of at least 0", self.seed, is_count(self.seed, 0)),
+                must("n_screened", "be a whole number of at least 0", self.n_screened, is_count(self.n_screened, 0)),
                 must("n_induction", "be a whole number of at least 0", self.n_induction, is_count(self.n_induction, 0)),
                 must(
                     "n_silenced",
@@ -124,6 +128,7 @@ def heads_of_language_model(
         n_batch=n_at_once(bridge.cfg, config),
         seed=config.seed,
         n_silenced=config.n_silenced,
+        n_screened=config.n_screened,
     )
     found = _with_weights(model, domains, settings, config, tell)
     if config.n_induction:

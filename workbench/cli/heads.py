@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from circuits.of_language_models import LanguageHeads
     from workbench.opened import Run
 
-_MOST_SHOWN, _BEST_SHOWN = 48, 5
+_MOST_SHOWN, _BEST_SHOWN, _MOST_SCREENED = 48, 5, 10
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,39 @@ def print_heads(record: Mapping[str, Any]) -> None:
                 for head in heads
             ],
         )
+    _print_screened(record, domains)
     _print_extremes(record, domains)
+
+
+def _print_screened(record: Mapping[str, Any], domains: Sequence[str]) -> None:
+    """Of all heads, where they were zeroed on a few prompts, those whose loss change differs most between domains."""
+    n, every = record["config"].get("n_screened", 0), record["heads"]
+    if not n or not every[0].get("screened"):
+        return
+
+    def spread(head: Mapping[str, Any]) -> float:
+        means = [each["mean"] for each in head["screened"].values()]
+        return max(means) - min(means) if len(means) > 1 else means[0]
+
+    print_table(
+        f"Every head zeroed on {n} prompts per domain: loss change in nats ± s.e., the {_MOST_SCREENED} of "
+        f"{len(every)} that differ most",
+        ["head", *(f"{kind}, {name}" for name in domains for kind in ("zeroed", "sink"))],
+        [
+            (
+                _name(head),
+                *(
+                    told
+                    for name in domains
+                    for told in (
+                        " ± ".join(_with_error(head["screened"][name])),
+                        number(head["sink_mass_by_domain"][name], 2),
+                    )
+                ),
+            )
+            for head in sorted(every, key=spread, reverse=True)[:_MOST_SCREENED]
+        ],
+    )
 
 
 def print_induction(record: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from circuits.language import LanguageModel, Text, open_language_model
 from circuits.of_language_models import LanguageConfig, LanguageHeads, heads_of_language_model, n_at_once, next_tokens
 from circuits.prompt_patterns import with_patterns
 from workbench.cli import main
+from workbench.cli.heads import print_heads
 from workbench.errors import InputError
 from workbench.files import read_json
 
@@ -76,6 +77,28 @@ def test_the_heads_that_differ_most_between_domains_are_silenced(record: dict):
     assert len(record["heads"]) == 8
     assert {(h["layer"], h["head"]) for h in silenced} == {(h["layer"], h["head"]) for h in most}
     assert all(head["labels"].count("active_dormant") == 0 for head in record["heads"] if head not in silenced)
+
+
+def test_every_head_can_be_zeroed_on_a_few_windows_and_those_worth_most_in_one_text_are_silenced(
+    model: LanguageModel, capsys: pytest.CaptureFixture[str]
+):
+    told = heads_of_language_model(model, TEXTS, replace(SMALL, n_screened=2, n_induction=0)).record
+    silenced = [head for head in told["heads"] if head["loss_change_zeroed"] is not None]
+
+    def spread(head: dict, of: str) -> float:
+        means = [each["mean"] if of == "screened" else each for each in head[of].values()]
+        return max(means) - min(means)
+
+    [by_sink] = sorted(told["heads"], key=lambda head: spread(head, "sink_mass_by_domain"))[-1:]
+    [by_loss] = sorted(
+        (head for head in told["heads"] if head is not by_sink), key=lambda head: spread(head, "screened")
+    )[-1:]
+    assert sorted(map(id, silenced)) == sorted([id(by_sink), id(by_loss)])
+    for head in silenced:
+        for name, each in head["screened"].items():
+            assert each["mean"] == pytest.approx(sum(head["prompts"]["zeroed"][name][:2]) / 2, rel=1e-3, abs=1e-7)
+    print_heads(told)
+    assert "Every head zeroed on 2 prompts per domain" in capsys.readouterr().out
 
 
 def test_weights_are_read_and_repeated_tokens_are_lost_beside_a_control(record: dict):
