@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboards.figures.head_contrast import domain_mark
+from dashboards.figures.domains import LEGEND, domain_mark, domain_points
 from dashboards.theme import Scheme, number, plain, template, text_color
 
 _TITLES = ("Residual ratio after each block", "Value ratio of each head", "Attention on the first token")
@@ -55,7 +55,7 @@ def extreme_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
             "text": "Extreme tokens: peak, drain and sink<br><sup>dotted: ratio 1, alpha of uniform attention; "
             f"dashed: epsilon {sink['epsilon']:g}, over which it counts.<br>Sink rate at T = {sink['T']}: {rates}</sup>"
         },
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        legend=LEGEND,
         margin={"t": 136},
     )
     return figure
@@ -106,15 +106,5 @@ def _curve(domain: str, layers: range, values: Sequence[float], mark: Mapping[st
 
 def _points(domain: str, of_heads: Sequence[Sequence[float]], mark: Mapping[str, Any]) -> go.Scatter:
     flat = [(layer, head, value) for layer, heads in enumerate(of_heads) for head, value in enumerate(heads)]
-    return go.Scatter(
-        x=[layer for layer, _, _ in flat],
-        y=[value for _, _, value in flat],
-        mode="markers",
-        name=plain(domain),
-        legendgroup=domain,
-        showlegend=False,
-        opacity=0.7,
-        marker={**mark, "size": 8},
-        hovertext=[f"<b>L{layer}H{head}</b>, {plain(domain)}<br>{number(value)}" for layer, head, value in flat],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+    told = [f"<b>L{layer}H{head}</b>, {plain(domain)}<br>{number(value)}" for layer, head, value in flat]
+    return domain_points(domain, [layer for layer, _, _ in flat], [value for _, _, value in flat], told, mark)

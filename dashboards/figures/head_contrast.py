@@ -6,17 +6,9 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dashboards.figures.domains import LEGEND, domain_mark, domain_points
 from dashboards.head_scores import Head, head_name
 from dashboards.theme import OUTLINE, Scheme, empty_figure, number, plain, template, text_color
-
-_COLORS = {"light": ("#2166d1", "#d95f02", "#1b7837", "#7b3294"), "dark": ("#7fb0ff", "#ffa75e", "#7fcf8f", "#cf9be0")}
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up")
-
-
-def domain_mark(place: int, scheme: Scheme) -> dict[str, Any]:
-    """Colour and symbol of the domain at that place of a record."""
-    colors = _COLORS[scheme]
-    return {"color": colors[place % len(colors)], "symbol": _SYMBOLS[place % len(_SYMBOLS)]}
 
 
 def contrast_figure(record: Mapping[str, Any], head: Head, scheme: Scheme = "light") -> go.Figure:
@@ -49,7 +41,7 @@ def contrast_figure(record: Mapping[str, Any], head: Head, scheme: Scheme = "lig
             "text": "Resting and worth by domain"
             f"<br><sup>chance: sink mass of uniform attention {levels}; loss change 0 (dotted)</sup>"
         },
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        legend=LEGEND,
         margin={"t": 104},
     )
     return figure
@@ -89,18 +81,8 @@ def _heads(heads: Sequence[Head], chosen: Head, domain: str, mark: Mapping[str, 
 
 def _prompts(head: Head, domain: str, mark: Mapping[str, Any]) -> go.Scatter:
     masses, lost = head["prompts"]["sink_mass"][domain], head["prompts"]["zeroed"][domain]
-    return go.Scatter(
-        x=masses,
-        y=lost,
-        mode="markers",
-        name=plain(domain),
-        legendgroup=domain,
-        showlegend=False,
-        opacity=0.7,
-        marker={**mark, "size": 7},
-        hovertext=[
-            f"<b>Prompt {i + 1}</b>, {plain(domain)}<br>sink mass {number(mass)}<br>loss change {number(each)} nats"
-            for i, (mass, each) in enumerate(zip(masses, lost, strict=True))
-        ],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+    told = [
+        f"<b>Prompt {i + 1}</b>, {plain(domain)}<br>sink mass {number(mass)}<br>loss change {number(each)} nats"
+        for i, (mass, each) in enumerate(zip(masses, lost, strict=True))
+    ]
+    return domain_points(domain, masses, lost, told, mark)

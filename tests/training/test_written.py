@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.helpers import tiny_config
+from tests.training.shapes import PLAIN_SHAPES
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import SWITCHES
@@ -22,17 +23,6 @@ from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.gradients import Autograd
 from workbench.training.program import Program, as_it_is
 from workbench.training.written import MakeBlocks, Written, WrittenBlocks, kernels_for, obstacle, plain
-
-SHAPES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "one layer": {"n_layers": 1},
-    "three layers, no positions": {"n_layers": 3, "positions": "none"},
-    "shared coordinates, wide heads, its own scale": {
-        "layout": "interleaved_shared",
-        "d_head": 6,
-        "attention_scale": 0.3,
-    },
-}
 
 
 def replicas(n: int, shape: dict[str, Any], **train: Any) -> list[RunConfig]:
@@ -54,7 +44,7 @@ def both(configs: list[RunConfig], blocks: MakeBlocks) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("n_replicas", [1, 3])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", PLAIN_SHAPES.values(), ids=PLAIN_SHAPES)
 def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict[str, Any], n_replicas: int):
     automatic, written = both(replicas(n_replicas, shape, precision="float64"), partial(WrittenBlocks, pieces=plain))
     torch.testing.assert_close(written, automatic, rtol=1e-10, atol=1e-12)

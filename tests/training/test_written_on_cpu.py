@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.helpers import tiny_config
+from tests.training.shapes import PLAIN_SHAPES
 from workbench.models.config import TransformerConfig
 from workbench.models.fused_cpu import MOST_POSITIONS
 from workbench.tasks import LinearRegression
@@ -19,17 +20,7 @@ from workbench.training.gradients import Bound, Sharded
 from workbench.training.program import Program
 from workbench.training.written import on_cpu, passes_cpu
 
-SHAPES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "one layer": {"n_layers": 1},
-    "three layers, no positions": {"n_layers": 3, "positions": "none"},
-    "shared coordinates, wide heads, its own scale": {
-        "layout": "interleaved_shared",
-        "d_head": 6,
-        "attention_scale": 0.3,
-    },
-    "mean and variance": {"output": "mean_variance"},
-}
+SHAPES: dict[str, dict[str, Any]] = {**PLAIN_SHAPES, "mean and variance": {"output": "mean_variance"}}
 
 
 def config_of(shape: dict[str, Any], **train: Any) -> RunConfig:
