@@ -142,6 +142,7 @@ def transformers(draw: st.DrawFn) -> dict[str, Any]:
         "d_mlp": draw(optional["whole"]),
         "attention_gate": draw(flag()),
         "attention_scale": draw(optional["positive"]),
+        "stream_limit": draw(optional["positive"]),
         "norm": draw(one_of("norm")),
         "mlp": mlp,
         "mlp_first": draw(flag(may=mlp != "none")),

@@ -10,10 +10,12 @@ from workbench.against_theory.observed import clean, drawn, observe
 from workbench.against_theory.of_sequences import (
     compare_sequence,
     layer_tensor,
+    phases_of,
     plain_step,
     plain_tensor,
 )
 from workbench.against_theory.of_tasks import compare_tasks, head_purity
+from workbench.against_theory.phases import coefficients
 from workbench.against_theory.predictions import query_gradients
 from workbench.against_theory.predictors import predictor, softmax_head
 from workbench.against_theory.roll_out import DAMPING, roll_out
@@ -167,7 +169,7 @@ def test_the_plain_step_is_its_sum(is_complex):
 def plain_layer(step: float) -> Transformer:
     config = preset_config("linear_dynamics", "zheng").resolved().model
     shape = SEQUENCES.model_shape()
-    data = {"d_model": 12, "d_input": None, "n_context": None, "d_output": None}
+    data = {"d_model": 12, "d_input": None, "n_context": None, "d_output": None, "products": "merged"}
     model = Transformer(replace(config, **data).shaped(shape)).double().eval()
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     turned, eye = torch.block_diag(turn, turn), torch.eye(4, dtype=torch.float64)
@@ -198,6 +200,50 @@ def test_a_plain_layer_is_found_by_weights_and_by_behaviour():
         assert rows[name].controls["untrained"] < 0.5
     assert said_of.recovered == pytest.approx(said_of.step)
     assert rows["recovered"].ci.low < 0.3 < rows["recovered"].ci.high
+
+
+def turned_layer(step: float, phases: torch.Tensor) -> Transformer:
+    """V = step D and K = D of one complex head."""
+    model = Transformer(replace(plain_layer(step).config, products="complex")).double().eval()
+    keys, values = (torch.zeros(6, 12, dtype=torch.float64) for _ in range(2))
+    for j, phase in enumerate(phases):
+        row = torch.stack([phase.real, -phase.imag])
+        keys[j, 4 + 2 * j : 6 + 2 * j] = row
+        values[4 + j, 2 * j : 2 + 2 * j] = -step * row
+    with torch.no_grad():
+        model.layers[0].attn.qkv.keys.copy_(keys)
+        model.layers[0].attn.qkv.values.copy_(values)
+    return model
+
+
+def test_a_step_in_phases_of_its_own_errs_as_much_and_is_found():
+    phases = torch.polar(torch.ones(2, dtype=torch.float64), torch.tensor([0.0, 2.0], dtype=torch.float64))
+    model, plain = turned_layer(0.3, phases), plain_layer(0.3)
+    torch.testing.assert_close(phases_of(model), phases)
+    torch.testing.assert_close(phases_of(plain), torch.ones_like(phases))
+    batch = SEQUENCES.prompts(0, "test", 0, 3).to(dtype=torch.float64)
+    told = plain_step(batch.xs, is_complex=True, phases=phases)
+    torch.testing.assert_close(model.predict(batch)[:, 1:], 0.3 * told[:, 1:])
+    many = SEQUENCES.prompts(0, "test", 0, 20_000).to(dtype=torch.float64)
+    losses = [(each.predict(many) - many.ys)[:, 1:].square().sum(-1).mean(1) for each in (model, plain)]
+    assert abs(float((losses[0] - losses[1]).mean())) < 4 * float((losses[0] - losses[1]).std()) / 20_000**0.5
+    said = CLOSED_FORMS["autoregressive_step"](setting_of(SEQUENCES, model.config))
+    before = Transformer(model.config, torch.Generator().manual_seed(2)).double()
+    rows = {row.quantity: row for row in compare_sequence(said, model, before, SEQUENCES, FAST, is_complex=True)}
+    for name in ("product", "weights_product"):
+        assert rows[name].measured == pytest.approx(0.3), name
+    for name in ("one_step_share", "weights_share"):
+        assert rows[name].measured == pytest.approx(1), name
+        assert rows[name].controls["untrained"] < 0.5
+
+
+def test_what_is_no_complex_map_has_no_phases_that_make_it_a_step():
+    """Conjugated values are as far from every complex map as can be."""
+    tensor = plain_tensor(4, is_complex=True)
+    conjugate = torch.diag(torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64))
+    of_conjugates = torch.einsum("ovkq,vw->owkq", 2 * tensor[:, :4, 4:, :4], conjugate)
+    assert coefficients(of_conjugates).abs().max() < 1e-12
+    torch.testing.assert_close(coefficients(2 * tensor[:, :4, 4:, :4]), torch.ones(2, 2, dtype=torch.complex128))
 
 
 # Several labels

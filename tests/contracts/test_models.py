@@ -28,6 +28,7 @@ PROMPTS = {
 FLAGS = ["bias", "tied_layers", "attention_gate", "input_injection", "projections", "mlp_first"]
 FACTORS = {
     "prompt": list(PROMPTS),
+    "stream_limit": [None, 0.5],
     **{name: list(registry) for name, registry in SWITCHES.items() if name != "layout"},
     **{name: [getattr(TransformerConfig(), name), not getattr(TransformerConfig(), name)] for name in FLAGS},
 }
@@ -103,14 +104,15 @@ def test_residual_and_head_decompositions_add_up_to_the_stream(switches):
     assert isinstance(cache, ActivationCache)
     final = cache["resid_post", -1]
     parts, labels = cache.decompose_resid(return_labels=True)
-    torch.testing.assert_close(parts.sum(0), final, rtol=0, atol=1e-10)
+    cuts = sum((cache[name] for name in cache if name.endswith("_cut")), torch.zeros_like(final))
+    torch.testing.assert_close(parts.sum(0) + cuts, final, rtol=0, atol=1e-10)
     assert labels[0] == "embed"
     heads = cache.stack_head_results()
     for layer, block in enumerate(model.blocks):
         own = heads[2 * layer : 2 * layer + 2].sum(0) + block.attn.b_O
         torch.testing.assert_close(own, cache["attn_out", layer], rtol=0, atol=1e-10)
     full = cache.get_full_resid_decomposition(expand_neurons=False)
-    torch.testing.assert_close(full.sum(0), final, rtol=0, atol=1e-10)
+    torch.testing.assert_close(full.sum(0) + cuts, final, rtol=0, atol=1e-10)
 
 
 @everywhere

@@ -10,7 +10,7 @@ from workbench import baselines
 from workbench.errors import InputError
 from workbench.models import Transformer, TransformerConfig
 from workbench.models.constructions.writing import OVER_EXAMPLES
-from workbench.tasks import LinearRegression, MultiTaskRegression
+from workbench.tasks import LinearDynamics, LinearRegression, MultiTaskRegression
 
 TASK = LinearRegression(d_input=3, n_context=6)
 D = TASK.d_input
@@ -132,3 +132,72 @@ def test_concatenated_positions_widen_a_token_that_is_the_stream():
     _, cache = model.run_with_cache(model.encode(batch))
     assert cache["resid_pre", 0][0, :, 4:].tolist() == torch.eye(11).tolist()
     torch.testing.assert_close(model.read_out(model(model.encode(batch)))[:, 0], -cache["resid_post", -1][:, -1, 3])
+
+
+def test_two_heads_of_complex_products_are_one_complex_head():
+    """f_t = 1/(t-1) sum_i V z_i (K z_i)^* z_t over complex tokens, for two complex heads (Zheng et al. 2024)."""
+    task = LinearDynamics(d_input=4, n_context=5, matrix="rotations")
+    config = replace(
+        BARE, layout="augmented_states", causal=True, query_in_keys=True, products="complex", n_heads=4, n_layers=1
+    )
+    config = replace(config, d_model=12, output="vector").shaped(task.model_shape())
+    model = Transformer(config, torch.Generator().manual_seed(1)).double()
+    maps = model.layers[0].attn.qkv
+    assert model.n_params == 2 * 2 * 6 * 12  # real and imaginary parts of a 6 by 6 matrix each, for two heads
+    keys, values = (
+        torch.complex(one[:, :, 0::2], -one[:, :, 1::2])
+        for one in (learned.detach().unflatten(0, (2, 6)) for learned in (maps.keys, maps.values))
+    )
+    batch = task.prompts(0, "test", 0, 3).to(dtype=torch.float64)
+    tokens = torch.view_as_complex(model.encode(batch).unflatten(-1, (-1, 2)).contiguous())
+    said = torch.view_as_complex(model.predict(batch).unflatten(-1, (-1, 2)).contiguous())
+    for t in range(1, 5):
+        seen = tokens[:, 1 : t + 1]
+        scores = torch.einsum("hac,bic,ba->bih", keys.conj(), seen.conj(), tokens[:, t])
+        told = -torch.einsum("hac,bic,bih->ba", values, seen, scores)[:, 4:] / t
+        torch.testing.assert_close(said[:, t], told, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("field", "size"), [("n_heads", 3), ("d_model", 5)])
+def test_complex_products_need_pairs_of_heads_and_of_coordinates(field: str, size: int):
+    with pytest.raises(InputError, match=f"{field} must be even with products 'complex'; got {size}"):
+        replace(BARE, **{"products": "complex", "d_model": 4, "n_heads": 2, field: size})
+
+
+def test_the_stream_is_cut_off_after_every_sublayer_and_nowhere_else():
+    """As the released code of von Oswald et al. 2023 clips: what a layer wrote is added, then the sum is clipped."""
+    batch = TASK.prompts(0, "test", 0, 8).to(dtype=torch.float64)
+    free = bare("merged", n_layers=2)
+    with torch.no_grad():
+        for parameter in free.parameters():
+            parameter.mul_(3)
+    limited = Transformer(replace(free.config, stream_limit=1.5)).double()
+    limited.load_state_dict(free.state_dict())
+    stream = free(free.encode(batch), stop_at_layer=0)
+    for layer in range(2):
+        stream = free(stream, start_at_layer=layer, stop_at_layer=layer + 1).clamp(-1.5, 1.5)
+    found, cache = limited.run_with_cache(limited.encode(batch))
+    torch.testing.assert_close(cache["resid_post", 1], stream, rtol=0, atol=1e-12)
+    assert cache["blocks.0.hook_resid_pre"].abs().max() > 1.5  # the prompt itself is not cut
+    assert cache["blocks.0.hook_attn_cut"].abs().max() > 0.1
+    torch.testing.assert_close(limited(limited.encode(batch)), found, rtol=0, atol=1e-12)
+    whole = limited.run_with_hooks(
+        limited.encode(batch),
+        fwd_hooks=[(f"blocks.{layer}.hook_attn_cut", lambda cut, hook: 0 * cut) for layer in range(2)],
+    )
+    torch.testing.assert_close(whole, free(free.encode(batch)), rtol=0, atol=1e-10)
+
+
+def test_a_limit_that_nothing_reaches_changes_nothing():
+    batch = TASK.prompts(0, "test", 0, 8)
+    free = bare("merged", n_layers=2).float()
+    limited = Transformer(replace(free.config, stream_limit=100.0))
+    limited.load_state_dict(free.state_dict())
+    _, cache = limited.run_with_cache(limited.encode(batch))
+    assert cache["blocks.1.hook_attn_cut"].abs().max() == 0
+    assert torch.equal(limited.predict(batch), free.predict(batch))
+
+
+def test_a_limit_must_be_above_zero():
+    with pytest.raises(InputError, match="stream_limit must be greater than 0; got 0.0"):
+        TransformerConfig(stream_limit=0.0)

@@ -1,4 +1,7 @@
-"""A causal layer on sequences against one plain step, f_t = (ab/(t-1)) sum_i x_{i+1} x_i^* x_t."""
+"""A causal layer on sequences against one plain step, f_t = (ab/(t-1)) sum_i x_{i+1} x_i^* x_t.
+
+Diagonal dynamics leave the phases of coordinates free (see ``phases``): there the step is the one in the layer's own.
+"""
 
 import torch
 from einops import einsum
@@ -7,6 +10,7 @@ from torch import Tensor
 
 from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.observed import blocks, resampled
+from workbench.against_theory.phases import Phases, best_phases, coefficients, turning
 from workbench.against_theory.row import Row
 from workbench.batch import RegressionBatch
 from workbench.models.transformer import Transformer
@@ -33,8 +37,11 @@ def compare_sequence(
     batch = task.prompts(config.seed, "theory", 0, n)
     assert isinstance(batch, RegressionBatch), "states are numbers"
     batch = batch.to(dtype=torch.float64)
-    features = plain_step(batch.xs, is_complex=is_complex)
     found, before = (_said(each, batch) for each in (model, untrained))
+    features, own = (
+        plain_step(batch.xs, is_complex=is_complex, phases=phases_of(each) if is_complex else None)
+        for each in (model, untrained)
+    )
     scored = slice(1, None)  # the first state has seen no transition
     columns = torch.stack(
         [
@@ -53,8 +60,8 @@ def compare_sequence(
         return torch.stack([along / step, along.square() / (step * square), share, loss])
 
     values, ends = resampled(of_blocks, config.n_resamples, config.seed)
-    along = (features * before)[:, scored].sum()
-    share_before = along.square() / (features[:, scored].square().sum() * before[:, scored].square().sum())
+    along = (own * before)[:, scored].sum()
+    share_before = along.square() / (own[:, scored].square().sum() * before[:, scored].square().sum())
     whole = 1.0 if said.is_plain else None
     zero = float(batch.ys[:, scored].square().sum(-1).mean())
     return [
@@ -80,20 +87,22 @@ def compare_sequence(
     ]
 
 
-def plain_step(xs: States, *, is_complex: bool) -> States:
-    """(1/(t-1)) sum_{i<t} x_{i+1} x_i^* x_t, zero at the first state.
+def plain_step(xs: States, *, is_complex: bool, phases: Phases | None = None) -> States:
+    """(1/(t-1)) sum_{i<t} D x_{i+1} x_i^* D^* x_t, zero at the first state.
 
     Args:
         xs: States, complex ones as real and imaginary parts side by side.
         is_complex: Whether they are.
+        phases: The diagonal of D; ones if not given.
     """
     states = _as_complex(xs) if is_complex else xs
-    scores = einsum(states.conj(), states, "batch key state, batch query state -> batch query key")
+    asked = states if phases is None else states * phases.conj()
+    scores = einsum(states.conj(), asked, "batch key state, batch query state -> batch query key")
     n = xs.shape[1]
     seen = torch.ones(n, n, dtype=torch.bool).tril(-1)  # the pair (x_i, x_{i+1}) is seen from i + 1 on
     scores = torch.where(seen, scores, torch.zeros((), dtype=scores.dtype))[:, :, :-1]
     told = einsum(scores, states[:, 1:], "batch query key, batch key state -> batch query state")
-    told = told / torch.arange(n).clamp(min=1)[:, None]
+    told = (told if phases is None else told * phases) / torch.arange(n).clamp(min=1)[:, None]
     return _as_real(told) if is_complex else told
 
 
@@ -152,6 +161,23 @@ def plain_tensor(d_state: int, *, is_complex: bool) -> Float[Tensor, "output val
     return (tensor + tensor.transpose(1, 2)) / 2
 
 
+def phases_of(model: Transformer) -> Phases | None:
+    """The phases in which a model takes its step, from its weights; None where they cannot be told."""
+    if reading_fault(model):
+        return None
+    d = model.config.d_input or 0
+    return best_phases(coefficients(2 * layer_tensor(model, d)[:, :d, d:, :d]))
+
+
+def _in_phases(plain: Tensor, phases: Phases | None) -> Tensor:
+    """The plain step's tensor in other phases."""
+    if phases is None:
+        return plain
+    turn, rest = turning(phases), torch.eye(plain.shape[0], dtype=plain.dtype)
+    back = torch.block_diag(turn.mT, rest)
+    return einsum(turn, plain, back, "out o, o value key q, q query -> out value key query")
+
+
 def _of_weights(said: SequenceStep, model: Transformer, untrained: Transformer, *, is_complex: bool) -> list[Row]:
     label = "product ab, from weights"
     fault = reading_fault(model)
@@ -159,13 +185,14 @@ def _of_weights(said: SequenceStep, model: Transformer, untrained: Transformer, 
         return [Row("weights_product", label, said.step, None, note=fault)]
     d = model.config.d_input or 0
     plain = plain_tensor(d, is_complex=is_complex)
-    found, before = (layer_tensor(each, d) for each in (model, untrained))
-    step = float((found * plain).sum() / plain.square().sum())
-    shares = [
-        float((each * plain).sum().square() / (plain.square().sum() * each.square().sum())) for each in (found, before)
-    ]
+    steps, shares = [], []
+    for each in (model, untrained):
+        found, own = layer_tensor(each, d), _in_phases(plain, phases_of(each) if is_complex else None)
+        along = (found * own).sum()
+        steps.append(float(along / own.square().sum()))
+        shares.append(float(along.square() / (own.square().sum() * found.square().sum())))
     return [
-        Row("weights_product", label, said.step, step),
+        Row("weights_product", label, said.step, steps[0]),
         Row(
             "weights_share",
             "share of the weights' square that is the plain step",

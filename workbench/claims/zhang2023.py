@@ -95,7 +95,7 @@ ZHANG2023 = (
         "zhang2023/random-covariance",
         f"{_PAPER}, section 5",
         "Training on random covariances too leaves one fixed step, and does not make it robust",
-        "Gamma = .256 I for d = 4, N = 10 and Exponential(1) variances; a third of the truth as N grows",
+        "Gamma = .286 I for d = 5, N = 20 and Exponential(1) variances; a third of the truth as N grows",
         arm("random", "random_covariance_regression", "zhang"),
         {
             "Gamma, relative error at most .05": value("random_covariance", "gamma_error", lambda x: x <= 0.05),

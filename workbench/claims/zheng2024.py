@@ -5,6 +5,7 @@ from workbench.claims.theory_looks import arm, claim, near, row, value
 
 _PAPER = "Zheng et al. 2024, arXiv:2405.16845"
 _OUTSIDE = "sequence_step_share"
+_PHASES = "initial weights are random, so that the step is taken in phases of coordinates that no risk can tell"
 
 
 def _learned(look: Look) -> tuple[float | None, bool]:
@@ -23,6 +24,9 @@ ZHENG2024 = (
         arm("zheng", "linear_dynamics", "zheng"),
         {
             "ab from predictions, within 5 % of .1919": near("autoregressive_step", "product", 0.05),
+            "share of predictions that is one plain step, at least .99": value(
+                "autoregressive_step", "one_step_share", lambda x: x >= 0.99
+            ),
             "ab from weights, within 5 %": near("autoregressive_step", "weights_product", 0.05),
             "share of the weights that is the plain step, at least .9": value(
                 "autoregressive_step", "weights_share", lambda x: x >= 0.9
@@ -31,7 +35,7 @@ ZHENG2024 = (
                 "autoregressive_step", "recovered", lambda x: x <= 0.25
             ),
         },
-        ("two real heads stand for one complex head; initial weights are random",),
+        (_PHASES,),
     ),
     claim(
         "zheng2024/sparse-start",

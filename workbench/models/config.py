@@ -29,8 +29,8 @@ class TransformerConfig:
     first_attention: str | None = None
     """Attention of the first block, if it is another than that of the rest."""
     products: str = "separate"
-    """What is learned of attention: separate (W_Q, W_K, W_V, W_O), merged (KQ and OV), block_diagonal, labels_only.
-    All but the first have no biases in attention."""
+    """What is learned of attention: separate (W_Q, W_K, W_V, W_O), merged (KQ and OV), complex (the same of complex
+    numbers, two heads each), block_diagonal, labels_only. All but the first have no biases in attention."""
     projections: bool = True
     """Whether learned maps read tokens in and predictions out. If not, the stream is the token, d_model its width, and
     the prediction minus the label's coordinates at the end."""
@@ -55,6 +55,9 @@ class TransformerConfig:
     """Whether the MLP of a block comes before its attention."""
     bias: bool = True
     """Whether linear maps and LayerNorm have biases."""
+    stream_limit: float | None = None
+    """Largest size of a coordinate of the residual stream: what attention or an MLP makes larger is cut off (the token
+    clipping of von Oswald et al. 2023, arXiv:2212.07677). No limit if not given."""
     tied_layers: bool = False
     """Whether all blocks share one set of weights (a looped transformer)."""
     input_injection: bool = False
@@ -99,13 +102,17 @@ class TransformerConfig:
         for name in ("d_head", "d_mlp", "d_input", "n_context", "d_output", "d_vocab", "n_ctx"):
             value = getattr(self, name)
             yield must(name, "be a whole number of at least 1", value, value is None or is_count(value))
-        for name in ("attention_scale", "init_std"):
+        for name in ("attention_scale", "stream_limit", "init_std"):
             value = getattr(self, name)
             yield must(name, "be greater than 0", value, value is None or is_finite(value, above=0))
         is_separate = self.products not in PRODUCTS or PRODUCTS[self.products].separate
         if not is_separate:
             rule, width = f"be d_model {self.d_model} with products {self.products!r}", self.d_head
             yield must("d_head", rule, width, width in (None, self.d_model), "leave it out")
+        if not is_separate and PRODUCTS[self.products].of_complex:
+            for name in ("n_heads", "d_model"):
+                size = getattr(self, name)
+                yield must(name, "be even with products 'complex'", size, not is_count(size) or size % 2 == 0)
         if is_separate and self.d_head is None and is_count(self.n_heads):
             fits = self.d_model % self.n_heads == 0
             yield must("n_heads", f"divide d_model {self.d_model}", self.n_heads, fits, "or give d_head")

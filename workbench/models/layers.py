@@ -13,6 +13,7 @@ from workbench.models.kinds import INITS, MLPS, NORMS
 from workbench.models.maps import Map, linear
 from workbench.models.norm import Norm
 from workbench.models.places import Places
+from workbench.models.watching import watched
 
 Stream = Float[Tensor, "batch pos d_model"]
 
@@ -93,6 +94,10 @@ class Block(nn.Module):
     say enters the stream, which so stays the sum of the embedding and what blocks wrote. In Yang et al. 2024
     (arXiv:2311.12424) the stream itself is given the prompt again before every loop, so that loop t reads it t
     times instead of twice, and is normalised after every loop.
+
+    With a limit of the stream, what attention or the MLP makes larger is cut off. ``hook_attn_cut`` and
+    ``hook_mlp_cut`` are what the cut adds, 0 where nothing is beyond the limit: the stream is the sum of the embedding,
+    of what blocks wrote and of these.
     """
 
     # The last thing a block does is to add to the one stream: TransformerLens's logit lens asks.
@@ -108,6 +113,11 @@ class Block(nn.Module):
             self.hook_resid_mid, self.hook_mlp_out = HookPoint(), HookPoint()
 
         self.mlp_first = config.mlp_first
+        self.stream_limit = config.stream_limit
+        if config.stream_limit is not None:
+            self.hook_attn_cut = HookPoint()
+            if self.has_mlp:
+                self.hook_mlp_cut = HookPoint()
         self.is_injected = injected
         if injected:
             self.hook_injected = HookPoint()
@@ -121,12 +131,23 @@ class Block(nn.Module):
         read = _sum(stream, injected)
         read = self.ln1(self.attn.copies(read) if self.attn.is_split else read)
         stream = stream + self.hook_attn_out(self.attn(read, places))
+        if self.stream_limit is not None:
+            stream = _within(stream, self.stream_limit, self.hook_attn_cut)
         if self.has_mlp and not self.mlp_first:
             stream = self._through_mlp(self.hook_resid_mid(stream), injected)
         return self.hook_resid_post(stream)
 
     def _through_mlp(self, stream: Stream, injected: Stream | None) -> Stream:
-        return stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))
+        stream = stream + self.hook_mlp_out(self.mlp(self.ln2(_sum(stream, injected))))
+        if self.stream_limit is not None:
+            stream = _within(stream, self.stream_limit, self.hook_mlp_cut)
+        return stream
+
+
+def _within(stream: Stream, limit: float, point: HookPoint) -> Stream:
+    """The stream cut off at a size; where somebody looks, by adding what the hook lets through."""
+    cut = stream.clamp(-limit, limit)
+    return stream + point(cut - stream) if watched(point) else cut
 
 
 def _sum(stream: Stream, injected: Stream | None) -> Stream:

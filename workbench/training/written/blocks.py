@@ -35,6 +35,7 @@ _KNOWN: Mapping[str, tuple[Any, ...]] = {
     "mlp": ("gelu",),
     "bias": (True,),
     "tied_layers": (False,),
+    "stream_limit": (None,),
     "input_injection": (False,),
 }
 """Values of the switches that change what a block does, for which the backward pass is written out."""
