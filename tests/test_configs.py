@@ -116,9 +116,12 @@ def widths(draw: st.DrawFn, shown: dict[str, Any]) -> dict[str, Any]:
     d_model = draw(count)
     if not shown["projections"] and shown["d_input"] is not None:
         d_model = LAYOUTS[shown["layout"]].width(shown["d_input"], shown["d_output"] or 1)
-    separate = PRODUCTS[shown["products"]].separate
+    if PRODUCTS[shown["products"]].of_complex and d_model % 2 == 1:
+        shown["products"] = "merged"
+    separate, of_complex = PRODUCTS[shown["products"]].separate, PRODUCTS[shown["products"]].of_complex
     d_head = draw(optional["whole"] if separate else st.sampled_from([None, d_model]))
     fit = [n for n in range(1, 9) if d_model % n == 0 or not separate or d_head is not None]
+    fit = [n for n in fit if not of_complex or n % 2 == 0]
     return {"d_model": d_model, "d_head": d_head, "n_heads": draw(st.sampled_from(fit))}
 
 

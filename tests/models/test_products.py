@@ -191,6 +191,9 @@ def test_the_stream_is_cut_off_after_every_sublayer_and_nowhere_else():
 def test_a_limit_that_nothing_reaches_changes_nothing():
     batch = TASK.prompts(0, "test", 0, 8)
     free = bare("merged", n_layers=2).float()
+    with torch.no_grad():
+        for parameter in free.parameters():
+            parameter.mul_(0.1)
     limited = Transformer(replace(free.config, stream_limit=100.0))
     limited.load_state_dict(free.state_dict())
     _, cache = limited.run_with_cache(limited.encode(batch))
@@ -199,5 +202,5 @@ def test_a_limit_that_nothing_reaches_changes_nothing():
 
 
 def test_a_limit_must_be_above_zero():
-    with pytest.raises(InputError, match="stream_limit must be greater than 0; got 0.0"):
+    with pytest.raises(InputError, match=r"stream_limit must be greater than 0; got 0\.0"):
         TransformerConfig(stream_limit=0.0)
