@@ -159,6 +159,44 @@ def test_a_plateau_must_last_and_end_at_the_bigram_predictor():
     assert not PLATEAU.check({"chains": seen(losses(0.7, 0.58, 0.575, 0.58, 0.58, 0.58))}).met
 
 
+def test_other_positions_and_the_published_end_are_told_beside_the_plateau():
+    def losses(last: float) -> dict[str, Any]:
+        rows = [{"step": i, "loss": value} for i, value in enumerate((0.7, 0.58, 0.58, last))]
+        return {"n_steps": 3, "rows": rows, "references": {"order_1": 0.512}}
+
+    found = PLATEAU.check({"chains": seen(losses(0.535)), "chains-learned": seen(losses(0.56))})
+    assert not found.met, "the end is not the bigram predictor's"
+    told = "\n".join(found.evidence)
+    assert "published: loss at the end within .01 of the published 0.53: 0.535; met by 1 of 1" in told
+    assert "learned positions: loss at the end within .01 of the published 0.53: 0.56; met by 0 of 1" in told
+
+
+def test_the_memories_must_recall_in_order_and_the_circuit_must_be_there():
+    def look(*at: int, loss: float = 0.05, late: float = 0.9) -> dict[str, Any]:
+        rows = [
+            {
+                "step": step,
+                "loss": loss,
+                **{
+                    name: float(step >= first)
+                    for name, first in zip(("copying", "matching", "previous"), at, strict=True)
+                },
+                "chance_token": 0.02,
+                "chance_position": 0.01,
+            }
+            for step in (0, 100, 200, 300)
+        ]
+        heads = {"early": {"score": 0.9, "chance": 0.03}, "late": {"score": late, "chance": 0.03}}
+        return {**heads, "references": {"in_context": 0.0}, "rows": rows}
+
+    check = CLAIMS["bietti2023/memories"].check
+    found = check({"in-context-bigram": seen(look(100, 200, 300))})
+    assert found.met
+    assert "seed 0: copying at 100, matching at 200, previous at 300" in found.evidence
+    for bad in (look(200, 100, 300), look(100, 200, 400), look(100, 200, 300, loss=0.2), look(100, 200, 300, late=0.5)):
+        assert not check({"in-context-bigram": seen(bad)}).met
+
+
 def test_what_needs_no_training_is_measured_whenever_claims_are_listed(tmp_path: Path):
     records = {record["id"]: record for record in stored(tmp_path)}
     ideal, law = records["olsson2022/c1-ideal-head"], records["guo2024/a1-law"]

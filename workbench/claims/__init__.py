@@ -2,6 +2,7 @@
 
 from workbench.claims.ahn2023 import AHN2023
 from workbench.claims.akyurek2023 import BAYES_RIDGE
+from workbench.claims.bietti2023 import MEMORIES
 from workbench.claims.edelman2024 import PLATEAU
 from workbench.claims.fu2024 import GD_GEOMETRIC, ILL_CONDITIONED, NEWTON_LINEAR
 from workbench.claims.gu2024 import BY_INPUT
@@ -27,6 +28,7 @@ CLAIMS = by_name(
     *REDDY2023,
     *OLSSON2022,
     PLATEAU,
+    MEMORIES,
     BY_INPUT,
 )
 

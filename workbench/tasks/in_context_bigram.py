@@ -1,7 +1,7 @@
 """Bigram text in which a few trigger tokens have followers of the prompt's own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -138,8 +138,8 @@ class InContextBigram(TokenTask):
         batch = self._tokens(seed, "heads", n_prompts)
         again = batch.latents["is_trigger"].gather(1, batch.tokens) & seen_before(batch.tokens)
         return {
-            "other": TokenBatch(batch.tokens, batch.targets, ~batch.latents["is_trigger"].gather(1, batch.tokens)),
-            "trigger": TokenBatch(batch.tokens, batch.targets, again),
+            "other": replace(batch, loss_mask=~batch.latents["is_trigger"].gather(1, batch.tokens)),
+            "trigger": replace(batch, loss_mask=again),
         }
 
 
