@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from dashboards.figures.copying import copying_figure
 from dashboards.figures.shifts import best_form, shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -13,7 +14,15 @@ from dashboards.figures.weights import (
     patterns_height,
 )
 from dashboards.report_page import Panel, figure_place, html_table
-from dashboards.theory_tables import BETWEEN_NOTE, THEORY_NOTE, between_table, fault_table, theory_table
+from dashboards.theory_tables import (
+    BETWEEN_NOTE,
+    COPYING_NOTE,
+    THEORY_NOTE,
+    between_table,
+    copying_table,
+    fault_table,
+    theory_table,
+)
 
 
 def theory_panels(record: Mapping[str, Any] | None) -> list[Panel]:
@@ -28,6 +37,7 @@ def theory_panels(record: Mapping[str, Any] | None) -> list[Panel]:
     return [
         *([Panel("theory-gamma", 420, partial(gamma_figure, record))] if record["gamma"] else []),
         *([Panel("theory-distance", 420, partial(distance_figure, record))] if record["over_training"] else []),
+        *([Panel("theory-copying", 560, partial(copying_figure, record))] if record.get("copying") else []),
         *([Panel("theory-curves", 440, partial(curves_figure, record))] if curves else []),
         *([Panel("theory-shifts", shifts_height(record), partial(shifts_figure, record))] if best_form(record) else []),
         *(
@@ -48,12 +58,15 @@ def theory_section(record: Mapping[str, Any] | None, panels: Sequence[Panel]) ->
     if record is None:
         return ""
     numbers, between, faults = theory_table(record), between_table(record), fault_table(record)
+    copied = copying_table(record)
+    attention = f"<h3>Attention between inputs and labels</h3>{html_table(copied)}<p class='dim'>{COPYING_NOTE}</p>"
     return "".join(
         [
             "<h2>Against theory</h2>",
             *[figure_place(panel) for panel in panels],
             f"{html_table(numbers)}<p class='dim'>{THEORY_NOTE}</p>" if numbers.rows else "",
             f"<h3>Between weights</h3>{html_table(between)}<p class='dim'>{BETWEEN_NOTE}</p>" if between.rows else "",
+            attention if copied.rows else "",
             f"<h3>Closed forms that do not describe this run</h3>{html_table(faults)}" if faults.rows else "",
         ]
     )

@@ -60,6 +60,47 @@ def between_table(record: Mapping[str, Any]) -> Table:
     return Table(tuple(columns), tuple(rows))
 
 
+COPYING_NOTE = (
+    "Share of a head's attention that goes to the other token of the same example, of the size of scores where they "
+    "have signs. Chance is attention spread evenly over all tokens that are seen. Gradients are those of the sum of a "
+    "token's coordinates behind the first layer with respect to tokens of the prompt, averaged over prompts first."
+)
+_WAYS = {"label": "an input looks at its label", "input": "a label looks at its input"}
+_PLACES = {
+    "own": "gradient: itself",
+    "label": "gradient: of an input, its label",
+    "input": "gradient: of a label, its input",
+    "others": "gradient: any other token",
+}
+_MOST = 12
+
+
+def copying_table(record: Mapping[str, Any]) -> Table:
+    """Attention between inputs and labels by layer and head, those farthest from chance first, and what layer 1 mixes.
+
+    Args:
+        record: A theory record.
+    """
+    found = record.get("copying")
+    columns = [("", title) for title in ("Where", "What", "Measured", "95 % interval", "Chance", "Untrained")]
+    if not found:
+        return Table(tuple(columns), ())
+    ranked = sorted(found["partners"], key=lambda each: -abs(each["share"] - each["chance"]))[:_MOST]
+    rows = [
+        (
+            f"Layer {each['layer']}, head {each['head']}",
+            _WAYS[each["way"]],
+            *(number(each["share"]), _ends(each), number(each["chance"]), number(each["untrained"])),
+        )
+        for each in ranked
+    ]
+    mixed = [
+        ("Behind layer 1", _PLACES[each["place"]], number(each["size"]), _ends(each), "–", number(each["untrained"]))
+        for each in found["mixed"]
+    ]
+    return Table(tuple(columns), (*rows, *mixed))
+
+
 def fault_table(record: Mapping[str, Any]) -> Table:
     """Closed forms that do not describe the run, and the assumption that fails.
 

@@ -201,13 +201,12 @@ def distance_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.F
     known = {
         "gamma_error": "Γ, relative error",
         "nmse": "predictions, squared distance over their square",
-        "partner": "attention of the first layer from inputs to their labels",
     }
     drawn = [name for name in known if any(line.get(name) is not None for line in lines)]
     if not drawn:
         return empty_figure(NO_DISTANCE, scheme)
     figure = go.Figure(layout={"template": template(scheme)})
-    styles = {"gamma_error": ("circle", "solid"), "nmse": ("square", "dash"), "partner": ("diamond", "dot")}
+    styles = {"gamma_error": ("circle", "solid"), "nmse": ("square", "dash")}
     for name in drawn:
         symbol, dash = styles[name]
         shade = text_color(scheme) if name == "nmse" else model_color(scheme)
@@ -223,7 +222,9 @@ def distance_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.F
         )
     low, high = log_range([line[name] for line in lines for name in drawn])
     figure.update_xaxes(type="log", title={"text": "Training step + 1"}, exponentformat="power", dtick=1)
-    figure.update_yaxes(type="log", title={"text": "Distance to theory"}, range=[low, high], exponentformat="power")
+    figure.update_yaxes(
+        type="log", title={"text": "Distance to theory"}, range=[low, high], exponentformat="power", dtick=1
+    )
     figure.update_layout(
         title={"text": "Does training reach what theory says?"},
         legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},

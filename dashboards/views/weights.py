@@ -9,6 +9,7 @@ import dash_mantine_components as dmc
 import plotly.graph_objects as go
 from dash import Dash, Input, Output, ctx, html, set_props
 
+from dashboards.figures.copying import copying_figure
 from dashboards.figures.shifts import shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -22,7 +23,15 @@ from dashboards.jobs import Jobs, theory_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import Scheme, as_scheme, empty_figure, graph
-from dashboards.theory_tables import BETWEEN_NOTE, THEORY_NOTE, between_table, fault_table, theory_table
+from dashboards.theory_tables import (
+    BETWEEN_NOTE,
+    COPYING_NOTE,
+    THEORY_NOTE,
+    between_table,
+    copying_table,
+    fault_table,
+    theory_table,
+)
 from dashboards.views import missing
 from dashboards.views.one_run import checkpoint_options, checkpoints, options, selects, with_run
 from dashboards.views.parts import card, offered, text_table
@@ -49,6 +58,7 @@ def layout() -> Any:
         card(graph("weights-gamma", "mesascope-gamma", 400)),
         card(graph("weights-products", "mesascope-products", 520)),
         card(graph("weights-distance", "mesascope-distance-to-theory", 420)),
+        card(graph("weights-copying", "mesascope-copying", 560)),
         card(graph("weights-curves", "mesascope-theory-curves", 440)),
         card(graph("weights-shifts", "mesascope-theory-shifts", 680)),
         card(graph("weights-patterns", "mesascope-patterns", 420)),
@@ -82,6 +92,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
 FIGURES = {
     "gamma": gamma_figure,
     "distance": distance_figure,
+    "copying": copying_figure,
     "curves": curves_figure,
     "shifts": shifts_figure,
     "patterns": patterns_figure,
@@ -93,11 +104,18 @@ def _or_a_line(draw: Draw, height: int) -> Height:
     return lambda record: height if record and draw(record, "light").data else _LINE
 
 
+def _of_weights(height: Height) -> Height:
+    """The height of a figure of weights, or of the sentence that stands for it."""
+    return lambda record: height(record) if record and record["weights"] else _LINE
+
+
 HEIGHTS = {
-    "patterns": patterns_height,
+    "patterns": _of_weights(patterns_height),
+    "products": _of_weights(lambda _: 520),
     "shifts": shifts_height,
     "gamma": _or_a_line(gamma_figure, 400),
     "distance": _or_a_line(distance_figure, 420),
+    "copying": _or_a_line(copying_figure, 560),
     "curves": _or_a_line(curves_figure, 440),
 }
 
@@ -233,6 +251,12 @@ def show_table(store: RunStore, search: str | None) -> Any:
             dmc.Title("Between the trained weights and theory's", order=4, mb="xs"),
             text_table(between_table(record), min_width=900),
             dmc.Text(BETWEEN_NOTE, size="sm", c="dimmed", mt="xs", mb="md"),
+        ]
+    if copying_table(record).rows:
+        told += [
+            dmc.Title("Attention between inputs and labels", order=4, mb="xs"),
+            text_table(copying_table(record), min_width=700),
+            dmc.Text(COPYING_NOTE, size="sm", c="dimmed", mt="xs", mb="md"),
         ]
     if fault_table(record).rows:
         told += [

@@ -1,12 +1,14 @@
 """The page of weights: figures and callbacks on records of constructed models, and a journey in a browser."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from dash import html
 from playwright.sync_api import expect
 
+from dashboards.figures.copying import copying_figure
 from dashboards.figures.shifts import best_form, shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -21,7 +23,7 @@ from dashboards.jobs import Jobs, theory_command
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theory_report import theory_panels, theory_section
-from dashboards.theory_tables import between_table, fault_table, theory_table
+from dashboards.theory_tables import between_table, copying_table, fault_table, theory_table
 from dashboards.views import weights
 from tests.dashboards.made import make_run
 from workbench.against_theory.config import TheoryConfig
@@ -134,8 +136,8 @@ def test_the_page_chooses_the_run_that_has_a_record(kept):
 
 def test_callbacks_draw_the_record_or_nothing(kept):
     search = weights.complete(kept, PageState()).search
-    for draw in weights.FIGURES.values():
-        assert weights.show(kept, draw, search, "dark").data
+    for name, draw in weights.FIGURES.items():
+        assert bool(weights.show(kept, draw, search, "dark").data) == (name != "copying"), name
         assert not weights.show(kept, draw, None, "dark").data
     assert weights.show_products(kept, search, None).data
     assert weights.show_table(kept, search)
@@ -209,3 +211,37 @@ def test_the_report_has_a_part_on_theory_only_where_there_is_a_record(built):
     assert "<h2>Against theory</h2>" in told
     assert "Between weights" in told
     assert theory_section(None, theory_panels(None)) == ""
+
+
+# Copying
+
+
+@pytest.fixture(scope="module")
+def copied() -> dict[str, Any]:
+    """The record of two layers over separate tokens, untrained, with a head that copies put in at step 4."""
+    task = LinearRegression(d_input=2, n_context=5, inputs="uniform")
+    model = CONSTRUCTIONS["gd_from_copies"].build(2, 5, step_size=0.5)
+    config = replace(model.config, first_attention="softmax", causal=False)
+    before = Transformer(config).double()
+    found = to_record(study(before, before, task, FAST, [(0, before), (4, before)]))
+    found["over_training"][1]["partners"][1][0][0] = 0.9
+    return {"schema": "mesascope/theory/1", "run": "copied", "checkpoint": 4, **found}
+
+
+def test_attention_to_partners_is_drawn_above_the_risk(copied, built):
+    traces = {trace.name: trace for trace in copying_figure(copied).data}
+    assert list(traces["layer 1, head 0: label looks at its input"].y)[1] == 0.9
+    assert list(traces["chance: spread evenly"].y) == pytest.approx([1 / 9, 1 / 9])
+    risk = next(row for form in copied["closed_forms"] for row in form["rows"] if row["quantity"] == "excess")
+    assert traces["one step"].y[0] == risk["theory"]
+    assert traces["predicting 0"].y[0] > traces["one step"].y[0]
+    assert traces["excess risk of the model"].yaxis == "y2"
+    assert "no tokens of their own" in copying_figure(built).layout.annotations[0].text
+
+
+def test_attention_to_partners_is_told_in_numbers(copied, built):
+    rows = copying_table(copied).rows
+    assert len(rows) == 2 * 2 * 2 + 4, "two ways, two layers, two heads; four places"
+    assert {row[4] for row in rows[:8]} == {"0.111"}
+    assert not copying_table(built).rows
+    assert "Attention between inputs and labels" in theory_section(copied, theory_panels(copied))
