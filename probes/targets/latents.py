@@ -6,8 +6,10 @@ from torch import Tensor
 from probes.examples import Seen
 from probes.record import Argument, ProbeTarget
 from probes.targets.algorithms import posterior_mean
+from workbench.baselines.bayes_noise import posterior
 from workbench.errors import InputError
 from workbench.registry import unknown
+from workbench.tasks.noise_law import HasNoiseLevels
 
 
 def latent(seen: Seen, name: str) -> Tensor:
@@ -38,9 +40,26 @@ def sigma(seen: Seen) -> Tensor:
     """The standard deviation of the label noise of each prompt.
 
     Raises:
-        InputError: If the task keeps none.
+        InputError: If the task draws none.
     """
+    task = seen.examples.task.name
+    if "sigma" not in seen.batch.latents:
+        raise InputError(
+            f"target 'sigma' needs a task that draws a noise level for every prompt, such as random_noise_regression; "
+            f"{task!r} has one for all. Leave it out."
+        )
     return latent(seen, "sigma")
+
+
+def expected_sigma(seen: Seen) -> Tensor | None:
+    """E[sigma | examples seen], by quadrature over the law of sigma; None where the task does not tell its law."""
+    task = seen.examples.task
+    law = task.noise_levels() if isinstance(task, HasNoiseLevels) else None
+    if law is None:
+        return None
+    settings = {"noise_levels": law.levels, "odds": law.odds, "w_variance": law.w_variance}
+    shares = seen.examples.once("noise levels", lambda: posterior(seen.examples.prefixes, **settings))
+    return shares[:, seen.n] @ law.levels[:, None]
 
 
 def _nothing(_seen: Seen) -> Tensor | None:  # no closed form for whatever latent
@@ -66,7 +85,14 @@ W = ProbeTarget(
     from_prompt=False,
     best=posterior_mean,
 )
-SIGMA = ProbeTarget("sigma", "noise level", "Akyurek et al. 2023, section 3.2", sigma, from_prompt=False, best=_nothing)
+SIGMA = ProbeTarget(
+    "sigma",
+    "noise level",
+    "Liu et al. 2024, arXiv:2405.15115, of prompts that differ in it",
+    sigma,
+    from_prompt=False,
+    best=expected_sigma,
+)
 LATENT = ProbeTarget(
     "latent",
     "a latent of the task",

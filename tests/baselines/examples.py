@@ -32,6 +32,8 @@ def needed(baseline: Baseline, d: int = 3) -> dict[str, Any]:
         "prior_covariance": spread(d),
         "pool": numbers(9, d, seed=8),
         "noise_variance": 0.5,
+        "noise_levels": torch.tensor([0.2, 0.7, 1.5], dtype=torch.float64),
+        "odds": torch.tensor([0.3, 0.3, 0.4], dtype=torch.float64),
     }
     options = {name: given[name] for name in baseline.required}
     if baseline.name == "sparse_bayes":

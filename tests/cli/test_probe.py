@@ -67,7 +67,8 @@ def test_checkpoints_are_told_beside_each_other_and_kept(call, root):
     ("words", "told"),
     [
         (["--settings.targets", "w_olss"], "Did you mean 'w_ols'"),
-        (["--settings.targets", "sigma"], "Known: w, noise, covariance"),
+        (["--settings.targets", "sigma"], "such as random_noise_regression; 'linear_regression' has one for all"),
+        (["--settings.targets", "latent:level"], "Known: w, noise, covariance"),
         (["--settings.targets", "position"], "must differ between prompts"),
         (["--settings.n-fit", "5"], "n_fit must be"),
         (["--settings.n-contexts", "99"], "n_contexts must be at most"),

@@ -9,7 +9,7 @@ from probes.examples import Examples, Seen
 from probes.places import Group, Place
 from probes.targets import TARGETS, find_target
 from workbench.errors import InputError
-from workbench.tasks import LinearRegression
+from workbench.tasks import LinearRegression, RandomNoiseRegression
 from workbench.tasks.multi_task_regression import MultiTaskRegression
 
 D, CONTEXT = 3, 8
@@ -129,6 +129,22 @@ def test_the_best_guess_of_w_errs_less_than_least_squares_and_is_not_shrunk_too_
     assert slope.item() == pytest.approx(1.0, abs=0.06)
 
 
+def test_the_best_guess_of_sigma_is_calibrated_and_better_than_the_plain_estimate():
+    """E[sigma | guess] is the guess; the independent check of the integral stands with the task."""
+    task = RandomNoiseRegression(d_input=2, n_context=CONTEXT + 1, noise_std=2.0, noise_law="uniform")
+    n, much = CONTEXT, Examples(task.prompts(0, "sigma", 0, 6000), task)
+    at = Seen(much, n, 2 * n - 1)
+    sigma, best = find_target("sigma").compute(at), TARGETS["sigma"].best(at)
+    assert sigma.shape == best.shape == (6000, 1)
+    for part in best[:, 0].sort().indices.chunk(5):
+        error = (best - sigma)[part]
+        assert error.mean().abs() < 4 * error.std() / len(part) ** 0.5
+    left = (at.ys - torch.einsum("bnd,bd->bn", at.xs, at.weights("ols"))).square().sum(1) / (n - 2)
+    assert (best - sigma).square().mean() < 0.8 * (left.sqrt()[:, None] - sigma).square().mean()
+    before = TARGETS["sigma"].best(Seen(much, 0, 0))
+    torch.testing.assert_close(before, torch.full_like(before, 2.0 * 0.55))
+
+
 def test_without_a_known_posterior_mean_there_is_no_best_guess():
     sparse = LinearRegression(d_input=D, n_context=CONTEXT, weights="sparse", n_nonzero=1)
     assert TARGETS["w"].best(seen(6, sparse)) is None
@@ -162,7 +178,7 @@ def test_names_that_are_none_are_refused(name, told):
 
 
 def test_what_a_task_does_not_have_is_refused_with_what_it_has():
-    with pytest.raises(InputError, match=r"Unknown latent of task 'linear_regression' 'sigma'.*Known: w, noise, cov"):
+    with pytest.raises(InputError, match=r"'sigma' needs a task that draws .*random_noise_regression; 'linear_reg"):
         find_target("sigma").compute(seen(2))
     with pytest.raises(InputError, match="an example 3 back must have been seen; got n_context 2"):
         find_target("x_earlier:3").compute(seen(2))

@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.baselines.adaptive_online_gd import ADAPTIVE_ONLINE_GD
 from workbench.baselines.averaging import AVERAGING
 from workbench.baselines.bayes import BAYES
+from workbench.baselines.bayes_noise import BAYES_NOISE
 from workbench.baselines.bayes_prior import BAYES_PRIOR
 from workbench.baselines.bfgs import BFGS
 from workbench.baselines.cg import CG
@@ -75,6 +76,7 @@ BASELINES = by_name(
     SPARSE_BAYES,
     BAYES,
     BAYES_PRIOR,
+    BAYES_NOISE,
     FINITE_POOL,
 )
 

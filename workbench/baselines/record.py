@@ -46,6 +46,7 @@ class Baseline:
         limit: What steps without end lead to: the algorithm of that name, with those of the options that it has too;
             "" if no other is.
         linear_in_y: Whether the prediction is linear in the labels.
+        through_moment: Whether it sees the labels through m_i alone.
         linear_in_query: Whether the prediction is a weight vector times the query.
         diagonal: Whether the weights are V f V^T m_i with an f that may depend on the labels: a spectral filter, or a
             method whose iterates are polynomials in S_i times m_i.
@@ -66,6 +67,7 @@ class Baseline:
     steps: tuple[int, ...] = ()
     limit: str = "ols"
     linear_in_y: bool = True
+    through_moment: bool = True
     linear_in_query: bool = True
     diagonal: bool = False
     compared: bool = False

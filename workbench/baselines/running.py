@@ -47,7 +47,8 @@ def run_predictions(
 def run_influence(baseline: Baseline, prefixes: Prefixes, steps: Steps, options: dict[str, Any]) -> Influence:
     """Derivatives of prediction i by y_j."""
     options = _pooled(baseline, prefixes, steps, options)
-    one = _of_gain if baseline.gain else _of_unit_labels if baseline.linear_in_y else _of_moment
+    one = _of_moment if baseline.through_moment else _of_labels
+    one = _of_gain if baseline.gain else _of_unit_labels if baseline.linear_in_y else one
     return _joined(
         prefixes, steps, prefixes.xs.shape[1], lambda part, _: one(baseline, part, steps, options) * part.earlier
     )
@@ -93,6 +94,19 @@ def _of_unit_labels(baseline: Baseline, prefixes: Prefixes, steps: Steps, option
     found = baseline.predictions(unit, unit.xs[:, :, None], steps, **options)[..., 0]
     found = found.unflatten(1, (n_batch, n_context + 1))
     return (found[:, :, :-1] - found[:, :, -1:]).transpose(2, 3)
+
+
+def _of_labels(baseline: Baseline, prefixes: Prefixes, steps: Steps, options: dict[str, Any]) -> Influence:
+    """By automatic differentiation, one context position after the other: of what sees more of the labels than m_i."""
+    with torch.enable_grad():
+        ys = prefixes.ys.detach().requires_grad_()
+        moved = Prefixes(prefixes.xs, ys)
+        predictions = baseline.predictions(moved, prefixes.xs[:, :, None], steps, **options)[..., 0]
+        slopes = [
+            torch.stack([torch.autograd.grad(at.sum(), ys, retain_graph=True)[0] for at in each.unbind(1)], 1)
+            for each in predictions
+        ]
+    return torch.stack(slopes)
 
 
 def _of_moment(baseline: Baseline, prefixes: Prefixes, steps: Steps, options: dict[str, Any]) -> Influence:

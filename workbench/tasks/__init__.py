@@ -13,6 +13,7 @@ from workbench.tasks.markov_chains import MarkovChains
 from workbench.tasks.multi_task_regression import MultiTaskRegression
 from workbench.tasks.nonlinear_regression import NonlinearRegression
 from workbench.tasks.random_covariance_regression import RandomCovarianceRegression
+from workbench.tasks.random_noise_regression import RandomNoiseRegression
 from workbench.tasks.regression import RegressionTask
 from workbench.tasks.repeated_tokens import RepeatedTokens
 from workbench.tasks.sine_regression import SineRegression
@@ -23,6 +24,7 @@ TASKS = by_name(
     LinearRegression,
     AnisotropicRegression,
     RandomCovarianceRegression,
+    RandomNoiseRegression,
     NonlinearRegression,
     SineRegression,
     MultiTaskRegression,
@@ -49,6 +51,7 @@ __all__ = [
     "MultiTaskRegression",
     "NonlinearRegression",
     "RandomCovarianceRegression",
+    "RandomNoiseRegression",
     "Reference",
     "RegressionTask",
     "RepeatedTokens",
