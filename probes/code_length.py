@@ -48,7 +48,7 @@ def bits_saved(blocks: Sequence[Sums], parts: Sequence[slice]) -> Float[Tensor, 
 
 def bits_saved_by(
     method: Probe, samples: Samples, ends: Sequence[int], settings: MlpConfig, seed: int
-) -> Float[Tensor, " site"]:
+) -> Float[Tensor, "site copy"]:
     """The same for a probe of any method, fitted anew to every prefix.
 
     Three quarters of a prefix are fitted, the rest says by how much the probe errs; where the mean errs less there, the
@@ -56,12 +56,12 @@ def bits_saved_by(
 
     Args:
         method: How, for numbers.
-        samples: Training samples; of the targets the first copy.
+        samples: Training samples.
         ends: Where blocks end.
         settings: How probes are trained.
         seed: Seeds their training.
     """
-    saved = torch.zeros(len(samples.activations), dtype=torch.float64)
+    saved = torch.zeros(len(samples.activations), len(samples.targets), dtype=torch.float64)
     for start, stop in pairwise(ends):
         own = 3 * start // 4
         if own > samples.activations.shape[-1]:
@@ -74,17 +74,17 @@ def _at(samples: Samples, part: slice) -> Samples:
     return Samples(samples.activations[:, part], samples.targets[:, part])
 
 
-def _next_block(method: Probe, parts: Sequence[Samples], settings: MlpConfig, seed: int) -> Float[Tensor, " site"]:
+def _next_block(method: Probe, parts: Sequence[Samples], settings: MlpConfig, seed: int) -> Float[Tensor, "site copy"]:
     """Bits saved on the last of three parts by a probe fitted to the first whose error the second tells."""
     fit, held, block = parts
     probes = method.fit(fit, held, settings, seed)
-    before = torch.cat([fit.targets[0], held.targets[0]])
-    mean, variance = before.mean(0), before.var(0)
-    noise = (probes(held.activations)[:, 0] - held.targets[0]).square().mean(1)
-    error = (probes(block.activations)[:, 0] - block.targets[0]).square().mean(1)
-    known = _bits((block.targets[0] - mean).square().mean(0), variance)
+    before = torch.cat([fit.targets, held.targets], 1)
+    mean, variance = before.mean(1), before.var(1)  # [copy column]
+    noise, error = ((probes(each.activations) - each.targets).square().mean(2) for each in (held, block))
+    known = _bits((block.targets - mean[:, None]).square().mean(1), variance)
     told = _bits(error, noise.maximum(_LEAST * variance))
-    better = (noise.sum(-1) < (held.targets[0] - mean).square().mean(0).sum()) & (variance > 0).any()
+    about_mean = (held.targets - mean[:, None]).square().mean(1).sum(-1)
+    better = (noise.sum(-1) < about_mean) & (variance > 0).any(-1)
     bits = torch.where(variance > 0, known - told, 0.0).sum(-1)
     return block.targets.shape[1] * torch.where(better, bits, 0.0)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from probes.methods import PROBES
 from probes.outcome import Outcome, Outcomes
 from probes.places import Group, groups
 from probes.record import Probe, ProbeScore, ProbeTarget
-from probes.scores import Scored, r2, score_classes, score_numbers, v_information
+from probes.scores import Scored, mean_with_interval, r2, score_classes, score_numbers
 from probes.sites import COMPONENTS, EMBED
 from probes.targets import find_target
 from probes.trained import trained_outcomes
@@ -226,7 +227,7 @@ def _of_component(
     index, component, name = what
     untrained, embedding, control, ceiling = beside
     scored = _scored(outcome, material, index, name, method)
-    bits = _bits(outcome, material, index, name)
+    bits = _told_bits(outcome, material.config)
     group = material.groups[index]
     for site, at in enumerate(COMPONENTS[component].sites(model)):
         score = scored.score[site].item()
@@ -254,8 +255,7 @@ def _of_component(
             ceiling=ceiling,
             cosine=_number(scored.cosine[site]),
             mse=_number(scored.mse[site]),
-            v_information=None if bits is None else bits[site].item(),
-            code_length_saved=None if outcome.saved is None else outcome.saved[site].item(),
+            **bits[site],
             strength=None if outcome.strengths is None else outcome.strengths[site].item(),
             n_features=outcome.n_features,
         )
@@ -273,12 +273,28 @@ def _scored(outcome: Outcome, material: Material, index: int, name: str, method:
     return score_numbers(outcome.said, truth, **resampling)
 
 
-def _bits(outcome: Outcome, material: Material, index: int, name: str) -> Tensor | None:
-    if outcome.noise is None:
-        return None
-    known = material.fit_columns[index].part(name)
-    mean, variance = known.mean((0, 1)), known.var((0, 1), unbiased=False)
-    return v_information(outcome.said, material.test_columns[index].part(name), outcome.noise, mean, variance)
+def _told_bits(outcome: Outcome, config: ProbeConfig) -> list[dict[str, Any]]:
+    """The bits of every site, by the names of a score."""
+    bits = outcome.bits
+    assert bits is not None, "bits of a model in question are measured"
+    resampling = {"n_resamples": config.n_resamples, "seed": config.seed}
+    mean, intervals = mean_with_interval(bits.held_out.mean(2), **resampling)
+    by_site = {
+        "v_information": mean,
+        "v_information_shuffled": bits.shuffled,
+        "v_information_control_task": bits.by_type,
+        "code_length_saved": bits.saved,
+        "code_length_saved_shuffled": bits.saved_shuffled,
+        "code_length_saved_control_task": bits.saved_by_type,
+        "code_length": bits.online,
+    }
+    same = {"code_length_marginal": bits.marginal, "code_length_uniform": bits.uniform}
+    return [
+        {name: None if each is None else each[site].item() for name, each in by_site.items()}
+        | {"v_information_ci": interval}
+        | same
+        for site, interval in enumerate(intervals)
+    ]
 
 
 def _number(value: Tensor) -> float | None:

@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes import scores
 from probes.code_length import bits_saved, block_ends
 from probes.columns import Columns
 from probes.material import Material, as_rows, as_samples, stream
 from probes.methods.ridge import RIDGES, Linear, Spectrum, check_enough, choose, spread
-from probes.outcome import Outcome, Outcomes
+from probes.outcome import Bits, Outcome, Outcomes
 from probes.sites import COMPONENTS
 from probes.sums import Sums
 from workbench.models.transformer import Transformer
@@ -57,15 +58,15 @@ class _Fitted:
         linear: Those of all targets and, at strengths of their own, all copies.
         matched: Those of the copies at the strengths of the real targets.
         strengths: Strength by site and target.
-        noise: Squared error by site and column on validation samples.
-        saved: Bits that the online code saves, by site and target.
+        noise: Squared error by site and column on validation samples, of the targets and all copies.
+        saved: Bits that the online code saves: of the targets, of a copy of each, of the control task.
     """
 
     linear: Linear
     matched: Linear | None
     strengths: Float[Tensor, "site part"]
     noise: Float[Tensor, "site column"]
-    saved: Float[Tensor, "site part"] | None
+    saved: list[Float[Tensor, "site part"]]
 
 
 def _in_two_passes(model: Transformer, material: Material, *, controls: bool) -> Outcomes:
@@ -73,6 +74,7 @@ def _in_two_passes(model: Transformer, material: Material, *, controls: bool) ->
     generator = torch.Generator().manual_seed(material.config.seed)
     wide = [each.shuffled(n_copies, generator) for each in material.fit_columns]
     fitted = _fit(model, material, wide, n_copies)
+    known = [(each.mean((0, 1)), each.var((0, 1), unbiased=False)) for each in wide]
     wide = [each.shuffled(n_copies, generator) for each in material.test_columns]
     said: list[dict[str, list[Tensor]]] = [{name: [] for name in material.components} for _ in material.groups]
     sums: list[dict[str, list[Sums]]] = [{name: [] for name in material.components} for _ in material.groups]
@@ -92,6 +94,7 @@ def _in_two_passes(model: Transformer, material: Material, *, controls: bool) ->
                 torch.cat(said[index][name], 1),
                 total(sums[index][name]) if n_copies else None,
                 material.test_columns[index],
+                known[index],
                 n_copies,
             )
             for name in material.components
@@ -134,39 +137,87 @@ def _solve(blocks: list[Sums], columns: Columns, n_copies: int) -> _Fitted:
     strengths = choose(errors, parts, RIDGES)
     linear = found.solution(spread(strengths, parts))
     real = strengths[:, : len(own)]
-    width = columns.values.shape[-1]
-    saved = bits_saved([block.columns(slice(width)) for block in training], own) if n_copies else None
+    saved = _saved(training, columns) if n_copies else []
     matched = found.solution(spread(real.repeat(1, columns.n_wide(n_copies)), parts)) if n_copies else None
-    noise = validation.errors(linear.weights, linear.intercepts)[:, :width]
+    noise = validation.errors(linear.weights, linear.intercepts)
     return _Fitted(linear, matched, real, noise, saved)
 
 
-def _outcomes(fitted: _Fitted, said: Tensor, test: Sums | None, columns: Columns, n_copies: int) -> dict[str, Outcome]:
+def _saved(training: list[Sums], columns: Columns) -> list[Float[Tensor, "site part"]]:
+    """Bits saved by the online code of the targets, of one copy of each and, where there is one, the control task."""
+    own, width = list(columns.parts.values()), columns.values.shape[-1]
+    both = bits_saved([block.columns(slice(2 * width)) for block in training], columns.copies(1)[: 2 * len(own)])
+    saved = list(both.split(len(own), -1))
+    if columns.typed:
+        saved.append(bits_saved([block.columns(slice(-width, None)) for block in training], own))
+    return saved
+
+
+def _outcomes(
+    fitted: _Fitted, said: Tensor, test: Sums | None, columns: Columns, known: tuple[Tensor, Tensor], n_copies: int
+) -> dict[str, Outcome]:
     none = torch.empty(len(said), 0, len(columns.parts), dtype=said.dtype)
     both = (fitted.linear, fitted.matched)
-    scores = [none if test is None or each is None else _copy_scores(each, test, columns, n_copies) for each in both]
+    copies = [none if test is None or each is None else _copy_scores(each, test, columns, n_copies) for each in both]
+    informed = None if test is None else _copy_information(fitted, test, columns, known, n_copies)
     return {
         name: Outcome(
             said=said[..., part],
-            shuffled=scores[0][:, :n_copies, index],
-            matched=scores[1][:, :n_copies, index],
-            by_type=scores[0][:, -1, index] if n_copies and name in columns.typed else None,
+            shuffled=copies[0][:, :n_copies, index],
+            matched=copies[1][:, :n_copies, index],
+            by_type=copies[0][:, -1, index] if n_copies and name in columns.typed else None,
             n_features=fitted.linear.weights.shape[1],
-            noise=fitted.noise[:, part],
             strengths=fitted.strengths[:, index],
-            saved=None if fitted.saved is None else fitted.saved[:, index],
+            bits=None if informed is None else _bits(fitted, said, informed, columns, known, (index, name, n_copies)),
         )
         for index, (name, part) in enumerate(columns.parts.items())
     }
+
+
+def _bits(
+    fitted: _Fitted,
+    said: Tensor,
+    informed: Float[Tensor, "site copy target"],
+    columns: Columns,
+    known: tuple[Tensor, Tensor],
+    what: tuple[int, str, int],
+) -> Bits:
+    index, name, n_copies = what
+    part = columns.parts[name]
+    mean, variance = (each[part] for each in known)
+    typed = name in columns.typed
+    return Bits(
+        held_out=scores.bits_saved(said[..., part], columns.part(name), fitted.noise[:, part], mean, variance),
+        shuffled=informed[:, :n_copies, index].mean(1),
+        by_type=informed[:, -1, index] if typed else None,
+        saved=fitted.saved[0][:, index],
+        saved_shuffled=fitted.saved[1][:, index],
+        saved_by_type=fitted.saved[2][:, index] if typed else None,
+    )
+
+
+def _copy_information(
+    fitted: _Fitted, test: Sums, columns: Columns, known: tuple[Tensor, Tensor], n_copies: int
+) -> Float[Tensor, "site copy target"]:
+    """V-information of the copies of every target, and of the control task behind them where there is one."""
+    mean, variance = known
+    error = test.errors(fitted.linear.weights, fitted.linear.intercepts)
+    about_mean = test.squares / test.n - 2 * mean * test.y / test.n + mean.square()
+    found = [
+        scores.v_information(error[:, part], fitted.noise[:, part], about_mean[part], variance[part])
+        for part in columns.copies(n_copies)
+    ]
+    n_targets = len(columns.parts)
+    return torch.stack(found, -1)[:, n_targets:].unflatten(1, (-1, n_targets))
 
 
 def _copy_scores(linear: Linear, test: Sums, columns: Columns, n_copies: int) -> Float[Tensor, "site copy target"]:
     """Held-out R^2 of the shuffled copies of every target, and of the control task behind them where there is one."""
     errors = test.errors(linear.weights, linear.intercepts) * test.n
     about_mean = test.squares - test.y.square() / test.n
-    scores = [1 - errors[:, part].sum(-1) / about_mean[part].sum() for part in columns.copies(n_copies)]
+    found = [1 - errors[:, part].sum(-1) / about_mean[part].sum() for part in columns.copies(n_copies)]
     n_targets = len(columns.parts)
-    return torch.stack(scores, -1)[:, n_targets:].unflatten(1, (-1, n_targets))
+    return torch.stack(found, -1)[:, n_targets:].unflatten(1, (-1, n_targets))
 
 
 def total(parts: Iterable[Sums]) -> Sums:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.config import MlpConfig
@@ -75,6 +75,18 @@ class Fitted(Protocol):
         ...
 
 
+@runtime_checkable
+class Weighs(Protocol):
+    """Fitted probes that say how much speaks for each class."""
+
+    def evidence(self, activations: Tensor, classes: Int[Tensor, " label"]) -> Float[Tensor, "site copy sample label"]:
+        """Log-probability of each class over its frequency among what was fitted, but for what all classes share.
+
+        NaN for a class that was not fitted.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Probe:
     """One way to fit.
@@ -129,10 +141,18 @@ class ProbeScore:
         ceiling: The best score that any function of the prompt reaches on these prompts; None where it is not known.
         cosine: Mean over prompts of the cosine of decoded and true vector; None for a number.
         mse: Mean squared error per coordinate.
-        v_information: Bits per prompt that the probe's Gaussian code saves over one that knows no activations (Xu et
-            al. 2020, arXiv:2002.10689).
+        v_information: Bits per prompt that the code of a probe, Gaussian for numbers, saves over one that knows no
+            activations (Xu et al. 2020, arXiv:2002.10689).
+        v_information_ci: Its 95% bootstrap interval over prompts.
+        v_information_shuffled: The same of a probe fitted to targets of other prompts.
+        v_information_control_task: The same of one fitted to the control task.
         code_length_saved: The same for the online code of the training prompts, each block coded by the probe fitted
             to those before (Voita and Titov 2020, arXiv:2003.12298); None where it was not measured.
+        code_length_saved_shuffled: The same of targets of other prompts.
+        code_length_saved_control_task: The same of the control task.
+        code_length: Bits per prompt of the online code of classes; None for numbers, whose code has no zero.
+        code_length_marginal: Bits per prompt of the online code that knows frequencies alone.
+        code_length_uniform: Bits per prompt of the code that knows nothing.
         strength: Ridge strength chosen, relative to the mean variance of the activations; None for other methods.
         n_features: Numbers that the probe reads.
     """
@@ -161,6 +181,14 @@ class ProbeScore:
     cosine: float | None
     mse: float | None
     v_information: float | None
+    v_information_ci: tuple[float, float] | None
+    v_information_shuffled: float | None
+    v_information_control_task: float | None
     code_length_saved: float | None
+    code_length_saved_shuffled: float | None
+    code_length_saved_control_task: float | None
+    code_length: float | None
+    code_length_marginal: float | None
+    code_length_uniform: float | None
     strength: float | None
     n_features: int

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from probes.record import ProbeScore
 
 PROBES, SCHEMA = "probes", "mesascope/probe/1"
-KIND = Kind(PROBES, SCHEMA, code=2)
+KIND = Kind(PROBES, SCHEMA, code=3)
 
 
 def probe(

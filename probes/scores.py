@@ -117,14 +117,16 @@ def _p_values(agreement: Float[Tensor, "site own prompt"], n: int, seed: int) ->
     return (1 + as_high.double().sum(0)) / (1 + n)
 
 
-def v_information(
+def bits_saved(
     said: Said,
     truth: Truth,
     noise: Float[Tensor, "site column"],
     mean: Float[Tensor, " column"],
     variance: Float[Tensor, " column"],
-) -> Float[Tensor, " site"]:
-    """Bits per prompt and place that the Gaussian code of a probe saves over one that knows the mean alone.
+) -> Float[Tensor, "site prompt place"]:
+    """Bits that the Gaussian code of a probe saves over one that knows the mean alone, sample by sample.
+
+    Their mean is V-information.
 
     Args:
         said: What probes say.
@@ -137,9 +139,40 @@ def v_information(
         Xu et al. 2020, arXiv:2002.10689, for the family of Gaussians around the predictions of a probe.
     """
     kept = variance > 0
-    known = _bits((truth - mean)[..., kept].square().mean((0, 1)), variance[kept]).sum(-1)
-    told = (said - truth)[..., kept].square().mean((1, 2))
-    return known - _bits(told, noise[:, kept].maximum(_LEAST * variance[kept])).sum(-1)
+    known = _bits((truth - mean)[..., kept].square(), variance[kept]).sum(-1)
+    told = (said - truth)[..., kept].square()
+    return known - _bits(told, _at_least(noise, variance)[:, None, None, kept]).sum(-1)
+
+
+def v_information(
+    error: Float[Tensor, "site column"],
+    noise: Float[Tensor, "site column"],
+    about_mean: Float[Tensor, " column"],
+    variance: Float[Tensor, " column"],
+) -> Float[Tensor, " site"]:
+    """The mean of `bits_saved`, from mean squared errors.
+
+    Args:
+        error: Of the probes.
+        noise: As of `bits_saved`.
+        about_mean: Of the mean that is known.
+        variance: As of `bits_saved`.
+    """
+    kept = variance > 0
+    known = _bits(about_mean[kept], variance[kept]).sum(-1)
+    return known - _bits(error[:, kept], _at_least(noise, variance)[:, kept]).sum(-1)
+
+
+def _at_least(noise: Float[Tensor, "site column"], variance: Float[Tensor, " column"]) -> Tensor:
+    return noise.maximum(_LEAST * variance)
+
+
+def mean_with_interval(
+    values: Float[Tensor, "site prompt"], *, n_resamples: int, seed: int
+) -> tuple[Float[Tensor, " site"], tuple[tuple[float, float], ...]]:
+    """Means over prompts with their 95% bootstrap intervals."""
+    shares = bootstrap_weights(values.shape[1], n_resamples, torch.Generator().manual_seed(seed))
+    return values.mean(1), _intervals(values @ shares.mT)
 
 
 def _bits(error: Tensor, variance: Tensor) -> Tensor:

@@ -2,16 +2,18 @@
 
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor
 
+from probes.class_codes import bits_saved_on, online_code
 from probes.code_length import bits_saved_by, block_ends
 from probes.columns import Columns
 from probes.config import ProbeConfig
 from probes.material import Material, stream
 from probes.methods.ridge import check_enough
-from probes.outcome import Outcome, Outcomes
-from probes.record import Probe, Samples
-from probes.scores import r2
+from probes.outcome import Bits, Outcome, Outcomes
+from probes.record import Fitted, Probe, Samples, Weighs
+from probes.scores import bits_saved, r2
 from workbench.batch import RegressionBatch
 from workbench.models.transformer import Transformer
 
@@ -65,30 +67,73 @@ def _target(method: Probe, material: Material, name: str, fit: Tensor, test: Ten
     train, validation = (Samples(fit[:, rows], own[:, rows]) for rows in (slice(n_train), slice(n_train, None)))
     probes = method.fit(train, validation, config.training, config.seed)
     said = probes(test)  # [site copy sample column]
-    at_validation = probes(validation.activations)
-    classes = method.says == "classes"
-    score = _accuracy if classes else _r2
-    by_copy = score(said, held_out)
+    by_copy = (_accuracy if method.says == "classes" else _r2)(said, held_out)
     pooling = getattr(probes, "shares", None)
+    parts = (train, validation, Samples(test, held_out))
     return Outcome(
         said=said[:, 0].unflatten(1, (-1, n_places)),
         shuffled=by_copy[:, 1:2],
         matched=by_copy[:, 1:2],
         by_type=by_copy[:, 2] if by_copy.shape[1] > 2 else None,
         n_features=fit.shape[-1] * (fit.shape[-2] if method.pools else 1),
-        noise=None if classes else (at_validation[:, 0] - validation.targets[0]).square().mean(1),
-        saved=_saved(method, config, train, n_places) if controls and not classes else None,
+        bits=_bits(method, probes, config, parts, n_places) if controls else None,
         pooling=None if pooling is None else pooling[:, 0],
     )
 
 
-def _saved(method: Probe, config: ProbeConfig, train: Samples, n_places: int) -> Tensor | None:
-    """Bits per sample that the online code of the training prompts saves, where it is asked for."""
-    if config.online_code != "all":
-        return None
+def _bits(
+    method: Probe, probes: Fitted, config: ProbeConfig, parts: tuple[Samples, Samples, Samples], n_places: int
+) -> Bits:
+    """What the codes of the target, its copy and the control task save."""
+    train, validation, test = parts
     ends = [end * n_places for end in block_ends(config.n_train)]
-    own = Samples(train.activations, train.targets[:1])
-    return bits_saved_by(method, own, ends, config.training, config.seed)
+    online = None
+    if isinstance(probes, Weighs):
+        classes = torch.cat([each.targets for each in parts], 1).long().unique()
+        held_out = bits_saved_on(probes, classes, train, validation, test)
+        online = online_code(method, train, ends, classes, config.training, config.seed)
+        saved = online.saved
+    else:
+        held_out = _gaussian(probes, parts)
+        wanted = config.online_code == "all"
+        saved = bits_saved_by(method, train, ends, config.training, config.seed) if wanted else None
+    by_copy = held_out.mean(2)
+    return Bits(
+        held_out=held_out[:, 0].unflatten(1, (-1, n_places)),
+        shuffled=_copy(by_copy, 1),
+        by_type=_copy(by_copy, 2),
+        saved=_copy(saved, 0),
+        saved_shuffled=_copy(saved, 1),
+        saved_by_type=_copy(saved, 2),
+        online=None if online is None else online.probe[:, 0],
+        marginal=None if online is None else online.plain[0].item(),
+        uniform=None if online is None else online.uniform,
+    )
+
+
+def _copy(values: Float[Tensor, "site copy"] | None, index: int) -> Float[Tensor, " site"] | None:
+    return values[:, index] if values is not None and index < values.shape[1] else None
+
+
+def _gaussian(probes: Fitted, parts: tuple[Samples, Samples, Samples]) -> Float[Tensor, "site copy sample"]:
+    """Bits that Gaussian codes save on held-out samples."""
+    train, validation, test = parts
+    known = torch.cat([train.targets, validation.targets], 1)
+    noise = (probes(validation.activations) - validation.targets).square().mean(2)
+    said = probes(test.activations)
+    return torch.stack(
+        [
+            bits_saved(
+                said[:, copy, :, None],
+                test.targets[copy, :, None],
+                noise[:, copy],
+                known[copy].mean(0),
+                known[copy].var(0, unbiased=False),
+            )[..., 0]
+            for copy in range(len(known))
+        ],
+        1,
+    )
 
 
 def _copies(columns: Columns, name: str, generator: torch.Generator, *, copies: bool) -> Tensor:

@@ -9,7 +9,7 @@ from sklearn.metrics import r2_score
 from probes.config import MlpConfig
 from probes.methods.ridge import RIDGES, Spectrum, choose, fit, spread
 from probes.record import Samples
-from probes.scores import r2, score_classes, score_numbers, v_information
+from probes.scores import bits_saved, r2, score_classes, score_numbers
 from probes.sums import Sums
 from workbench.errors import InputError
 
@@ -142,7 +142,7 @@ def test_v_information_of_a_gaussian_channel_is_its_mutual_information():
     noisy = truth + torch.randn(20_000, 1, 1, generator=g, dtype=torch.float64)
     said = (noisy / 2)[None]  # the posterior mean; half of the variance is left
     one = torch.ones(1, dtype=torch.float64)
-    found = v_information(said, truth, noise=0.5 * one[None], mean=0 * one, variance=one)
+    found = bits_saved(said, truth, noise=0.5 * one[None], mean=0 * one, variance=one).mean((1, 2))
     assert found.item() == pytest.approx(0.5, abs=0.02)  # half a bit
-    nothing = v_information(0 * said, truth, noise=one[None], mean=0 * one, variance=one)
+    nothing = bits_saved(0 * said, truth, noise=one[None], mean=0 * one, variance=one).mean((1, 2))
     assert nothing.item() == pytest.approx(0.0, abs=1e-12)

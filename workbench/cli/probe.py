@@ -104,7 +104,8 @@ def print_probes(record: Mapping[str, Any]) -> None:
         _print_one(listed)
     say("shuffled: fitted to targets of other prompts. selectivity: score less that of such targets at equal strength.")
     say("control task: every type of prompt, such as which w of a pool, has the target of a random type.")
-    say("V-info and code: bits per prompt saved on held-out prompts and by the online code. ceiling: the best that any")
+    say("V-info and code: bits per prompt saved on held-out prompts and by the online code, over a code that knows the")
+    say("mean or the frequencies alone; their controls are in --json. ceiling: the best that any")
     say("function of the prompt reaches. Layer 0 is the embedding, layer l the stream after block l.")
 
 
@@ -141,6 +142,28 @@ def _print_one(rows: Sequence[Mapping[str, Any]]) -> None:
     more = [name for name in ("control", "control_task") if any(row[f"{measure}_{name}"] is not None for row in rows)]
     columns += [name.replace("_", " ") for name in more]
     print_table(title, columns, [_cells(row, measure, more) for row in rows])
+    if rows[0]["code_length"] is not None:
+        _print_bits(title, rows)
+
+
+def _print_bits(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What codes of classes need, and what of that knowing activations saves; controls beside it."""
+    names = {"V-info": "v_information", "shuffled": "v_information_shuffled"}
+    names |= {
+        "control task": "v_information_control_task",
+        "online": "code_length",
+        "frequencies": "code_length_marginal",
+    }
+    names |= {"uniform": "code_length_uniform", "saved": "code_length_saved"}
+    names |= {"saved, shuffled": "code_length_saved_shuffled", "saved, control task": "code_length_saved_control_task"}
+    names = {told: name for told, name in names.items() if any(row[name] is not None for row in rows)}
+    lines = []
+    for row in rows:
+        low, high = row["v_information_ci"]
+        first, *rest = (number(row[name]) for name in names.values())
+        lines.append([_site(row), first, f"{number(low)} to {number(high)}", *rest])
+    first, *rest = names
+    print_table(f"{title}, in bits per prompt", ["layer", first, "95%", *rest], lines)
 
 
 def _measure(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Laws of a noise level that is drawn anew for every prompt, in units of the largest."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -43,7 +44,7 @@ def drawn(law: NoiseLevelLaw, smallest: float | Tensor, uniform: Float[Tensor, "
         return torch.where(uniform < 0.5, smallest, 1.0)
     if law == "uniform":
         return smallest + (1 - smallest) * uniform
-    return torch.exp((1 - uniform) * torch.as_tensor(smallest, device=uniform.device).log())
+    return torch.exp((1 - uniform) * _log(smallest))
 
 
 def mean_square(law: NoiseLevelLaw, smallest: float | Tensor) -> float | Tensor:
@@ -52,8 +53,11 @@ def mean_square(law: NoiseLevelLaw, smallest: float | Tensor) -> float | Tensor:
         return (1 + smallest * smallest) / 2
     if law == "uniform":
         return (1 + smallest + smallest * smallest) / 3
-    found = (smallest * smallest - 1) / (2 * torch.as_tensor(smallest, dtype=torch.float64).log())
-    return found if isinstance(smallest, Tensor) else found.item()
+    return (smallest * smallest - 1) / (2 * _log(smallest))
+
+
+def _log(value: float | Tensor) -> float | Tensor:
+    return value.log() if isinstance(value, Tensor) else math.log(value)
 
 
 def quadrature(law: NoiseLevelLaw, smallest: float) -> tuple[Float[Tensor, " level"], Float[Tensor, " level"]]:
@@ -61,6 +65,6 @@ def quadrature(law: NoiseLevelLaw, smallest: float) -> tuple[Float[Tensor, " lev
     if law == "two_valued":
         return torch.tensor([smallest, 1.0], dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
     places, odds = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(_NODES))
-    levels = torch.exp((1 - places) / 2 * np.log(smallest))
+    levels = torch.exp((1 - places) / 2 * math.log(smallest))
     odds = odds * levels if law == "uniform" else odds
     return levels, odds / odds.sum()
