@@ -27,7 +27,7 @@ from dashboards.figures.probe_scores import scores_figure
 from dashboards.figures.spectrum import panels_figure, panels_height
 from dashboards.figures.training import training_figure
 from dashboards.probe_studies import Study, method_label, tell_place
-from dashboards.probe_tables import PROBE_NOTE, score_table
+from dashboards.probe_tables import BITS_NOTE, PROBE_NOTE, bits_table, has_bits, score_table
 from dashboards.report_page import Panel, bullets, figure_place, html_table, page, run_facts
 from dashboards.steering_report import steering_panels, steering_section
 from dashboards.steering_studies import Steering
@@ -244,8 +244,16 @@ def _probes(study: Study | None, maps: Sequence[Panel], scores: Sequence[Panel])
         rows = study.picked(method=method, component=component, place=place)
         rows.sort(key=lambda row: config.targets.index(row["target"]) if row["target"] in config.targets else -1)
         title = f"{method_label(method)}, {component}, {tell_place(rows[0])}"
-        tables.append(f"<h3>{escape(title)}</h3>{html_table(score_table(rows))}")
+        tables.append(f"<h3>{escape(title)}</h3>{html_table(score_table(rows))}{_bits(title, rows)}")
     return f"<h2>Probes</h2>{places}<div class='pair'>{more}</div>{''.join(tables)}<p class='dim'>{escape(told)}</p>"
+
+
+def _bits(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What codes save, folded away under the scores."""
+    if not has_bits(rows):
+        return ""
+    told = f"{html_table(bits_table(rows))}<p class='dim'>{escape(BITS_NOTE)}</p>"
+    return f"<details><summary>{escape(title)}, in bits per prompt</summary>{told}</details>"
 
 
 def _nearness_panels(name: str, part: Mapping[str, Any] | None) -> list[Panel]:

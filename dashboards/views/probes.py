@@ -14,7 +14,7 @@ from dashboards.figures.probe_map import map_figure, map_height, pooling_figure,
 from dashboards.figures.probe_scores import by_examples_figure, scores_figure
 from dashboards.jobs import Jobs, probe_command
 from dashboards.probe_studies import Study, method_label, target_label, tell_place, words_of
-from dashboards.probe_tables import PROBE_NOTE, score_table
+from dashboards.probe_tables import BITS_NOTE, PROBE_NOTE, bits_table, has_bits, score_table
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
@@ -413,11 +413,18 @@ def show_table(store: RunStore, search: str | None) -> Any:
         return None
     rows = study.picked(**_wanted(state, *_ASKED))
     how = f"Fitted on {study.config.n_fit} prompts, scored on {study.config.n_prompts} others."
-    return [
+    told = [
         dmc.Title(f"{state.target} in numbers", order=4, mb="xs"),
         text_table(score_table(rows), min_width=1000),
         dmc.Text(f"{how} {PROBE_NOTE}", size="sm", c="dimmed", mt="xs"),
     ]
+    if has_bits(rows):
+        told += [
+            dmc.Title("In bits per prompt", order=4, mt="lg", mb="xs"),
+            text_table(bits_table(rows), min_width=700),
+            dmc.Text(BITS_NOTE, size="sm", c="dimmed", mt="xs"),
+        ]
+    return told
 
 
 PROBES_VIEW = View(name="probes", label="Probes", path=PATH, layout=layout, register=register)

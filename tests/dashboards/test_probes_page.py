@@ -13,7 +13,7 @@ from dashboards.figures.probe_map import map_figure, map_height, pooling_figure
 from dashboards.figures.probe_scores import ONE_PLACE, by_examples_figure, scores_figure
 from dashboards.jobs import Jobs, probe_command
 from dashboards.probe_studies import measure_of, studies, tell_place, words_of
-from dashboards.probe_tables import score_table
+from dashboards.probe_tables import bits_table, has_bits, score_table
 from dashboards.report import build_report
 from dashboards.state import PageState
 from dashboards.store import RunStore
@@ -216,6 +216,31 @@ def test_classes_are_scored_by_accuracy():
     assert map_figure(study, "nearest_mean", "resid", "all").data[0].z[0][0] == rows[0]["accuracy"]
 
 
+def test_codes_of_classes_stand_beside_their_controls_and_records_without_them_are_read():
+    pool = LinearRegression(d_input=2, n_context=4, weights="pool", n_pool=3)
+    record = _record(_with(targets=("latent:pool_index",), methods=("logistic",), n_contexts=(3,)), task=pool)
+    (study,) = studies([record])
+    rows = study.picked()
+    table = bits_table(rows)
+    assert [title for _, title in table.columns] == [
+        *("Layer", "bits", "95 %", "shuffled", "control task", "bits", "shuffled", "control task"),
+        *("by the probe", "by frequencies", "uniform"),
+    ]
+    assert table.rows[2][-1] == "1.585"
+    assert table.rows[2][1] == f"{rows[2]['v_information']:.3f}"
+    names = [trace.name for trace in scores_figure(study, "logistic", "resid", "5", "latent:pool_index").data]
+    assert "control task" in names
+    older = json.loads(json.dumps(record))
+    added = [name for name in older["rows"][0] if "_information_" in name or "code_length" in name]
+    for each in older["rows"]:
+        each.update({"code_length_saved": None})
+        for name in set(added) - {"code_length_saved"}:
+            del each[name]
+    (study,) = studies([older])
+    assert not has_bits(study.picked())
+    assert score_table(study.picked()).rows
+
+
 def test_what_a_pooling_probe_reads_is_drawn_token_by_token(ridge, pooled):
     (study,) = studies([ridge, pooled])
     (trace,) = pooling_figure(study, "pooled_linear", "resid", "5", "w").data
@@ -299,7 +324,14 @@ def test_damaged_records_are_told_and_the_others_stay(kept, root):
 
 def test_the_report_holds_the_probes_of_its_checkpoint(kept, root):
     page = build_report(Run(RunFolder(root / "seen")), agreement_record("seen", 4))
-    for part in ("<h2>Probes</h2>", 'id="probe-map-0"', 'id="probe-scores-2"', "x_earlier:1", "V-information"):
+    for part in (
+        "<h2>Probes</h2>",
+        'id="probe-map-0"',
+        'id="probe-scores-2"',
+        "x_earlier:1",
+        "V-information",
+        "in bits per prompt",
+    ):
         assert part in page, part
     plain = build_report(Run(RunFolder(root / "plain")), agreement_record("plain", 4))
     assert "<h2>Probes</h2>" not in plain

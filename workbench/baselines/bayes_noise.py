@@ -62,20 +62,23 @@ def _log(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64).log()
 
 
-def _check(noise_levels: Tensor, odds: Tensor, w_variance: float) -> None:
-    def above_zero(values: object) -> bool:
-        fits = isinstance(values, Tensor) and values.ndim == 1 and len(values) > 0
-        return fits and bool((torch.isfinite(values) & (values > 0)).all())  # pyright: ignore[reportArgumentType]
-
+def _check(noise_levels: object, odds: object, w_variance: float) -> None:
     shapes = [tuple(each.shape) if isinstance(each, Tensor) else each for each in (noise_levels, odds)]
+    rule = "be a tensor of numbers above 0"
     refuse_faults(
         [
-            must("noise_levels", "be a tensor of numbers above 0", shapes[0], above_zero(noise_levels)),
-            must("odds", "be a tensor of numbers above 0", shapes[1], above_zero(odds)),
+            must("noise_levels", rule, shapes[0], _above_zero(noise_levels)),
+            must("odds", rule, shapes[1], _above_zero(odds)),
             must("odds", "be as many as noise_levels", shapes[1], shapes[0] == shapes[1]),
             must("w_variance", "be greater than 0", w_variance, is_finite(w_variance, above=0)),
         ]
     )
+
+
+def _above_zero(values: object) -> bool:
+    if not isinstance(values, Tensor) or values.ndim != 1 or len(values) == 0:
+        return False
+    return bool((torch.isfinite(values) & (values > 0)).all())
 
 
 BAYES_NOISE = Baseline(
