@@ -181,13 +181,13 @@ def test_the_memories_must_recall_in_order_and_the_circuit_must_be_there():
                     name: float(step >= first)
                     for name, first in zip(("copying", "matching", "previous"), at, strict=True)
                 },
-                "chance_token": 0.02,
-                "chance_position": 0.01,
+                "early": 0.9,
+                "late": late,
+                **dict.fromkeys(("chance_token", "chance_position", "early_chance", "late_chance"), 0.02),
             }
             for step in (0, 100, 200, 300)
         ]
-        heads = {"early": {"score": 0.9, "chance": 0.03}, "late": {"score": late, "chance": 0.03}}
-        return {**heads, "references": {"in_context": 0.0}, "rows": rows}
+        return {"references": {"in_context": 0.0, "bigram": None}, "rows": rows}
 
     check = CLAIMS["bietti2023/memories"].check
     found = check({"in-context-bigram": seen(look(100, 200, 300))})

@@ -5,65 +5,62 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from circuits.folding import fold
-from circuits.heads import HeadsConfig
-from circuits.memories import recall
-from circuits.of_runs import heads
+from circuits.memories import attended, recall
 from circuits.watching import parts, prompt_losses
 from workbench.arms import Arm
+from workbench.batch import TokenBatch
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
 from workbench.claims.seeds import Look, measurement, short
-from workbench.configs import to_data
+from workbench.configs import no_nan, to_data
+from workbench.models.transformer import Transformer
 from workbench.opened import Run
 from workbench.runs import result_key
-from workbench.tasks import TokenTask
+from workbench.tasks import InContextBigram
+from workbench.tasks.chains import law_of
 
 _CITATION = "Bietti et al. 2023, arXiv:2306.00802, section 4"
 _ANALYSIS, _CODE = "memories_over_training", 1
 _N_PROMPTS, _AT_ONCE = 256, 64
 _BIGRAMS = Arm("in-context-bigram", "in_context_bigram", {"small": "small", "paper": "paper"})
 _MEMORIES = ("copying", "matching", "previous")
+_HEADS = ((0, 0), (1, 0))
 _RECALLED = 0.9
 
 
 def memories(run: Run, tell: Tell) -> Mapping[str, Any]:
-    """Loss where a trigger has come before, and what each memory recalls, at every checkpoint; kept in the run.
-
-    The early head and the late one are those of the last checkpoint with the highest previous-token score in the first
-    layer and induction score in the second.
-    """
+    """Loss where a trigger has come before, what each memory recalls and what both heads attend to, at every
+    checkpoint; kept in the run, whose model has one head in each layer."""
     task, steps = run.task(), run.folder.checkpoint_steps()
-    assert isinstance(task, TokenTask), "the arm is of such a task"
+    assert isinstance(task, InContextBigram), "the arm is of this task"
     weights = [run.folder.weights_sha256(step) for step in steps]
     key = result_key({"analysis": _ANALYSIS, "code": _CODE, "n": _N_PROMPTS, "weights": weights})
     kept = run.folder.result(_ANALYSIS, key)
     if kept is not None:
         return kept
-    record = heads(run, HeadsConfig(interventions=False), tell=tell)
-    early, late = (_best(record, layer, score) for layer, score in ((0, "previous_token"), (1, "induction")))
     tell(f"{len(steps)} checkpoints")
     batch = task.domains(0, _N_PROMPTS)["trigger"]
+    asked = law_of(task.counts, batch.tokens.device).triggers(task.n_triggers).nonzero()[:, 0]
     rows = []
     for step in steps:
         model = run.model(step)
         device = model.unembed.weight.device
-        losses = torch.cat([prompt_losses(model, part.to(device), []).cpu() for part in parts(batch, _AT_ONCE)])
-        found = recall(fold(model), model.positions.weight, (0, early["head"]), (1, late["head"]))
-        rows.append({"step": step, "loss": losses.nanmean().item(), **to_data(found)})
+        each = [_seen_of(model, part.to(device)) for part in parts(batch, _AT_ONCE)]
+        seen = {name: torch.cat([part[name] for part in each]).nanmean().item() for name in each[0]}
+        rows.append({"step": step, **seen, **to_data(recall(fold(model), model.positions.weight, *_HEADS, asked))})
     said = {
         name: -each.gather(-1, batch.targets[..., None])[..., 0][batch.loss_mask].mean().item()
         for name, each in task.references(batch).items()
     }
-    told = {"early": early, "late": late, "references": said, "n_steps": run.config.train.n_steps, "rows": rows}
-    run.folder.save_result(_ANALYSIS, key, told)
-    return told
+    told = {"references": said, "n_steps": run.config.train.n_steps, "rows": rows}
+    run.folder.save_result(_ANALYSIS, key, no_nan(told))
+    return no_nan(told)
 
 
-def _best(record: Mapping[str, Any], layer: int, score: str) -> dict[str, Any]:
-    """The head of a layer that scores highest, beside chance."""
-    head = max((head for head in record["heads"] if head["layer"] == layer), key=lambda head: head[score])
-    return {"head": head["head"], "score": head[score], "chance": head["chance"][score]}
+def _seen_of(model: Transformer, batch: TokenBatch) -> dict[str, Tensor]:
+    return {"loss": prompt_losses(model, batch, []).cpu(), **attended(model, batch, *_HEADS)}
 
 
 def _first(look: Look, name: str) -> float | None:
@@ -82,11 +79,8 @@ def circuit(looks: Looks) -> Measurement:
     """Whether the circuit is there, and when each of its memories first recalls nine tenths."""
     seen = looks.get(_BIGRAMS.name, Seen())
 
-    def scored(part: str, least: float) -> Any:
-        return lambda look: (look[part]["score"], look[part]["score"] > least)
-
-    def recalled(name: str) -> Any:
-        return lambda look: (look["rows"][-1][name], look["rows"][-1][name] > _RECALLED)
+    def above(name: str, least: float) -> Any:
+        return lambda look: (look["rows"][-1][name], look["rows"][-1][name] > least)
 
     def ordered(look: Look) -> tuple[float | None, bool]:
         steps = [_first(look, name) for name in _MEMORIES]
@@ -97,13 +91,10 @@ def circuit(looks: Looks) -> Measurement:
         f"seed {i}: " + ", ".join(f"{n} at {_told(_first(look, n))}" for n in _MEMORIES)
         for i, look in enumerate(seen.looks)
     ]
-    more += [
-        f"references: {', '.join(f'{name} {_short(value)}' for name, value in look['references'].items())}; chance of "
-        f"recall {short(look['rows'][-1]['chance_token'])} (tokens), {short(look['rows'][-1]['chance_position'])} "
-        f"(positions), of the previous-token score {short(look['early']['chance'])}, of the induction score "
-        f"{short(look['late']['chance'])}"
-        for look in seen.looks[:1]
-    ]
+    for look in seen.looks[:1]:
+        chances = ("chance_token", "chance_position", "early_chance", "late_chance")
+        by_name = {**look["references"], **{name.replace("_", " "): look["rows"][-1][name] for name in chances}}
+        more.append(f"references and chance: {', '.join(f'{name} {_short(value)}' for name, value in by_name.items())}")
     return measurement(
         "seeds",
         {
@@ -111,9 +102,9 @@ def circuit(looks: Looks) -> Measurement:
                 k["rows"][-1]["loss"],
                 k["rows"][-1]["loss"] < 0.1,
             ),
-            "previous-token score of the first layer above .8": scored("early", 0.8),
-            "induction score of the second above .6": scored("late", 0.6),
-            **{f"memory of {name} recalls over .9": recalled(name) for name in _MEMORIES},
+            "attention of the first layer from what followed a trigger to that trigger above .8": above("early", 0.8),
+            "attention of the second from a trigger to what followed it before above .6": above("late", 0.6),
+            **{f"memory of {name} recalls over .9": above(name, _RECALLED) for name in _MEMORIES},
             "first update with a memory of previous positions, after matching, which comes after copying": ordered,
         },
         seen.looks,
