@@ -16,7 +16,8 @@ class SteeringConfig:
     """What is decoded: names as of `mesascope probe --list`. Those with as many numbers as x are steered and erased,
     others erased alone."""
     tokens: tuple[str, ...] = ("answer", "query", "all")
-    """Which tokens of a prompt are changed: the y seen last; the x that asks; all before that; all; or each alone."""
+    """Which tokens of a prompt are changed: answer, the y seen last; query, the x that asks; before, all before that;
+    all; or each alone."""
     layers: tuple[int, ...] | None = None
     """After which blocks the stream is changed, 0 being the embedding; all if not given."""
     n_contexts: tuple[int, ...] | None = None

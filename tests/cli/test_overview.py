@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.conftest import Call
 from workbench import cli
+from workbench.benches import BENCHES
+from workbench.claims.measure import papers
 from workbench.cli import VERBS
 from workbench.cli.record import Verb
 from workbench.errors import InputError
@@ -64,6 +66,20 @@ def test_the_help_of_every_command_names_its_options(call: Call, name: str, flag
     assert VERBS[name].help in " ".join(answer.out.split())
     for option in OPTIONS.get(name, ["--json"]):
         assert option in answer.out
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("train", ["Of task linear_regression with preset small", "repeated_tokens"]),
+        ("claims", papers()),
+        ("bench", list(BENCHES)),
+        ("heads", ["mesascope heads --model NAME_OR_PATH --help"]),
+    ],
+)
+def test_help_names_what_there_is_to_choose(call: Call, name: str, named: list[str]):
+    told = " ".join(call(name, "--help").out.split())
+    assert [each for each in named if each not in told] == []
 
 
 @pytest.mark.parametrize("words", [["train", "linear_regression"], ["agree", "tiny"], ["claims", "fu2024"]])

@@ -112,15 +112,19 @@ def measured_on(run: Run) -> list[dict[str, Any]]:
     return [record if record.get("id") in studies else {**record, "run": run.folder.name} for record in own]
 
 
+def papers() -> list[str]:
+    """Registry keys of the papers that claims are of."""
+    return sorted({claim.paper for claim in CLAIMS.values()})
+
+
 def stored(root: Path, paper: str | None = None) -> list[dict[str, Any]]:
     """Every claim, of one paper or of all, with its newest measurement in a runs folder; "not run" without one.
 
     Raises:
         InputError: If no claim is of that paper.
     """
-    papers = sorted({claim.paper for claim in CLAIMS.values()})
-    if paper is not None and paper not in papers:
-        raise InputError(unknown("paper", paper, papers))
+    if paper is not None and paper not in papers():
+        raise InputError(unknown("paper", paper, papers()))
     kept = _newest(root)
     wanted = [claim for claim in CLAIMS.values() if paper in (None, claim.paper)]
     return [kept.get(claim.name) or _unmeasured(claim) for claim in wanted]

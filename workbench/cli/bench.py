@@ -29,10 +29,10 @@ def run(arguments: Sequence[str]) -> int:
     """Measure one table and print it."""
     rest = list(arguments)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    given = parse(Arguments, rest, f"{VERB.name} NAME", VERB.help)
     from workbench.benches import BENCHES, Findings
     from workbench.registry import find
 
+    given = parse(Arguments, rest, f"{VERB.name} NAME", f"{VERB.help}; NAME: {', '.join(BENCHES)}")
     if name is None:
         raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
     rows = _measured(find(BENCHES, name, "benchmark"), given.processes)

@@ -40,8 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     """List claims with what was measured for each."""
     rest = list(arguments)
     paper = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    given = parse(Arguments, rest, f"{VERB.name} [PAPER]", VERB.help)
-    from workbench.claims.measure import stored
+    from workbench.claims.measure import papers, stored
+
+    given = parse(Arguments, rest, f"{VERB.name} [PAPER]", f"{VERB.help}; PAPER: {', '.join(papers())}")
 
     records = stored(Path(given.runs), paper)
     if given.only:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from circuits.of_language_models import LanguageHeads
     from workbench.opened import Run
 
+_OF_MODELS = "mesascope heads --model NAME_OR_PATH --help tells the options"
 _MOST_SHOWN, _BEST_SHOWN, _MOST_SCREENED = 48, 5, 10
 
 
@@ -83,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         settings: HeadsConfig = field(default_factory=HeadsConfig)
         """How heads are measured."""
 
-    given = parse(WithSettings, rest, f"{VERB.name} RUN", VERB.help)
+    given = parse(WithSettings, rest, f"{VERB.name} RUN", f"{VERB.help}. Of a language model: {_OF_MODELS}")
     from circuits.of_runs import heads
     from workbench.opened import open_run
 

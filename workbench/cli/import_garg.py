@@ -16,7 +16,7 @@ class Arguments:
     """Where the run goes."""
 
     out: str | None = None
-    """Name of the new run."""
+    """Name or path of the new run; it must be given."""
     runs: str = field(default_factory=default_root)
     """The runs folder."""
     json: bool = False

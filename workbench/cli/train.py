@@ -129,7 +129,8 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
     if task is not None or {"-h", "--help"} & set(arguments):
         name = find(TASKS, task, "task").name if task else next(iter(TASKS))
         config = preset_config(name, Arguments.preset)
-        parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", VERB.help)
+        about = f"{VERB.help}. Of task {name} with preset {Arguments.preset}; tasks: {', '.join(TASKS)}"
+        parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", about)
     given = parse(Arguments, arguments, VERB.name, VERB.help)
     if not given.resume:
         raise InputError(f"train needs a TASK or --resume RUN; known tasks: {', '.join(TASKS)}.")
