@@ -17,7 +17,7 @@ from dashboards.probe_tables import bits_table, has_bits, score_table
 from dashboards.report import build_report
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views import probes
+from dashboards.views import probes, probes_choice, probes_missing
 from probes.config import MlpConfig, ProbeConfig
 from probes.evaluate import Models, evaluate
 from probes.results import SCHEMA, row
@@ -253,31 +253,34 @@ def test_what_a_pooling_probe_reads_is_drawn_token_by_token(ridge, pooled):
 
 
 def test_defaults_are_the_run_with_probes_and_every_control_stays_within_the_study(kept):
-    state = probes.complete(kept, PageState())
+    state = probes_choice.complete(kept, PageState())
     assert (state.run, state.checkpoint, state.method, state.place, state.target) == ("seen", 4, "ridge", "5", "w")
-    options = probes.options_of(kept, state)
+    options = probes_choice.options_of(kept, state)
     assert [each["value"] for each in options["target"]] == list(RIDGE.targets)
     assert [each["label"] for each in options["place"]] == ["2 examples seen (token 3)", "3 examples seen (token 5)"]
     assert options["checkpoint"][0]["label"] == "step 4 · computed"
-    assert probes.chosen(kept, state, "place", {"place": "3"}).place == "3"
-    assert probes.chosen(kept, state, "target", {"target": "nobody"}).target == "w"
-    assert probes.chosen(kept, state, "run", {"run": "plain"}).checkpoint == 4
+    assert probes_choice.chosen(kept, state, "place", {"place": "3"}).place == "3"
+    assert probes_choice.chosen(kept, state, "target", {"target": "nobody"}).target == "w"
+    assert probes_choice.chosen(kept, state, "run", {"run": "plain"}).checkpoint == 4
     assert PageState.of(state.search) == state
 
 
 def test_the_slider_goes_over_all_checkpoints_and_names_those_that_were_probed(kept):
-    state = probes.complete(kept, PageState())
-    place, last, marks, style = probes.slider_of(kept, state)
+    state = probes_choice.complete(kept, PageState())
+    place, last, marks, style = probes_choice.slider_of(kept, state)
     assert (place, last, style) == (1, 1, {"display": "block"})
     assert [mark.get("label") for mark in marks] == ["0", "4"]
-    assert probes.slid(kept, state, 0) == 0
-    assert probes.slid(kept, state, 7) is None
-    assert probes.chosen(kept, state, "checkpoint", {"checkpoint": probes.slid(kept, state, 0)}).checkpoint == 0
-    assert probes.slider_of(kept, PageState(run="nobody"))[3] == {"display": "none"}
+    assert probes_choice.slid(kept, state, 0) == 0
+    assert probes_choice.slid(kept, state, 7) is None
+    assert (
+        probes_choice.chosen(kept, state, "checkpoint", {"checkpoint": probes_choice.slid(kept, state, 0)}).checkpoint
+        == 0
+    )
+    assert probes_choice.slider_of(kept, PageState(run="nobody"))[3] == {"display": "none"}
 
 
 def test_callbacks_draw_the_study_or_nothing(kept):
-    search = probes.complete(kept, PageState()).search
+    search = probes_choice.complete(kept, PageState()).search
     for draw in probes.FIGURES.values():
         assert not probes.show(kept, draw, None, "dark").data
     for name in ("map", "scores", "by-n"):
@@ -290,20 +293,20 @@ def test_callbacks_draw_the_study_or_nothing(kept):
 
 
 def test_what_is_missing_is_offered_with_the_settings_of_the_study(kept, root, pooled):
-    state = probes.complete(kept, PageState())
-    words = probes.words_for(kept, state, "pooled")
+    state = probes_choice.complete(kept, PageState())
+    words = probes_missing.words_for(kept, state, "pooled")
     assert words is not None
     assert words[:5] == ["--settings.targets", "w", "--settings.methods", "pooled_linear", "--settings.n-contexts"]
-    assert probes.words_for(kept, state, "examples") is None
-    assert probes.words_for(kept, state, "missing") is None
-    other = probes.complete(kept, PageState(run="seen", checkpoint=0))
-    assert probes.words_for(kept, other, "missing") == words_of(RIDGE)
-    assert probes.words_for(kept, probes.complete(kept, PageState(run="plain")), "missing") == []
-    assert probes.words_for(kept, PageState(run="plain", checkpoint=3), "missing") is None
+    assert probes_missing.words_for(kept, state, "examples") is None
+    assert probes_missing.words_for(kept, state, "missing") is None
+    other = probes_choice.complete(kept, PageState(run="seen", checkpoint=0))
+    assert probes_missing.words_for(kept, other, "missing") == words_of(RIDGE)
+    assert probes_missing.words_for(kept, probes_choice.complete(kept, PageState(run="plain")), "missing") == []
+    assert probes_missing.words_for(kept, PageState(run="plain", checkpoint=3), "missing") is None
     RunFolder(root / "seen").save_result("probes", "q4", pooled)
-    assert probes.words_for(kept, state, "pooled") is None
-    shown = probes.complete(kept, PageState(run="seen", method="pooled_linear"))
-    examples = probes.words_for(kept, shown, "examples")
+    assert probes_missing.words_for(kept, state, "pooled") is None
+    shown = probes_choice.complete(kept, PageState(run="seen", method="pooled_linear"))
+    examples = probes_missing.words_for(kept, shown, "examples")
     assert examples is not None
     assert "--settings.n-contexts" not in examples
     assert probe_command("runs/seen", 4)[3:] == ["probe", "runs/seen", "--step", "4", "--runs", "runs", "--json"]
@@ -316,10 +319,10 @@ def test_damaged_records_are_told_and_the_others_stay(kept, root):
     found, faults = kept.probes("seen")
     assert len(found) == 1
     assert len(faults) == 2
-    assert probes._tell_nothing(kept, probes.complete(kept, PageState()))
-    assert "no checkpoint at step 3" in probes._tell_nothing(kept, PageState(run="plain", checkpoint=3))[0]
-    assert "nobody" in probes._tell_nothing(kept, PageState(run="nobody", checkpoint=3))[0]
-    assert probes._tell_nothing(kept, PageState())
+    assert probes_missing.tell_nothing(kept, probes_choice.complete(kept, PageState()))
+    assert "no checkpoint at step 3" in probes_missing.tell_nothing(kept, PageState(run="plain", checkpoint=3))[0]
+    assert "nobody" in probes_missing.tell_nothing(kept, PageState(run="nobody", checkpoint=3))[0]
+    assert probes_missing.tell_nothing(kept, PageState())
 
 
 def test_the_report_holds_the_probes_of_its_checkpoint(kept, root):

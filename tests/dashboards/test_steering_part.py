@@ -15,7 +15,7 @@ from dashboards.state import PageState
 from dashboards.steering_studies import steerings
 from dashboards.steering_tables import steering_table
 from dashboards.store import RunStore
-from dashboards.views import probes, steering_part
+from dashboards.views import probes_choice, steering_part
 from probes.steering import steer
 from probes.steering_config import SteeringConfig
 from probes.steering_results import SCHEMA, row
@@ -122,10 +122,10 @@ def test_the_table_has_dashes_where_nothing_was_replaced(record):
 
 def test_what_is_missing_is_told_with_its_command(kept):
     words = steering_part.words_for
-    state = probes.complete(kept, PageState(run="seen"))
+    state = probes_choice.complete(kept, PageState(run="seen"))
     assert (state.checkpoint, state.steered) == (4, "moment_matrix/3/each")
     assert words(kept, state) is None
-    wanted = probes.complete(kept, PageState(run="seen", checkpoint=4, steered="moment_vector/3/examples"))
+    wanted = probes_choice.complete(kept, PageState(run="seen", checkpoint=4, steered="moment_vector/3/examples"))
     assert wanted.steered == "moment_vector/3/examples"
     assert words(kept, PageState(run="seen", checkpoint=0)) == []
     assert words(kept, PageState(run="seen", checkpoint=3)) is None
