@@ -93,19 +93,35 @@ def model_names(root: Path) -> list[str]:
         root: The runs folder; it may be missing.
     """
     try:
-        found = sorted(path.name for path in (root / _FOLDER).iterdir() if NAME.match(path.name))
+        found = sorted(path.name for path in (root / _FOLDER).iterdir() if NAME.match(path.name) and _stays(root, path))
     except OSError:
         return []
     return [name for name in found if record_paths(root, name)]
+
+
+def _model_folder(root: Path, name: str) -> RunFolder:
+    """The folder of a model's records, wherever its name comes from.
+
+    Raises:
+        InputError: If it cannot be a model's name, or leads out of the runs folder.
+    """
+    path = root / _FOLDER / check_name(name)
+    if not _stays(root, path):
+        raise InputError(f"model {name!r} must lie in {root / _FOLDER}; it leads elsewhere.")
+    return RunFolder(path)
+
+
+def _stays(root: Path, path: Path) -> bool:
+    return path.resolve().parent == root.resolve() / _FOLDER
 
 
 def record_paths(root: Path, name: str) -> dict[str, Path]:
     """Files of the kept head records of a language model by key, oldest first.
 
     Raises:
-        InputError: If it cannot be a model's name.
+        InputError: If it cannot be a model's name, or leads out of the runs folder.
     """
-    paths = RunFolder(root / _FOLDER / check_name(name)).result_paths(ANALYSIS)
+    paths = _model_folder(root, name).result_paths(ANALYSIS)
     return {path.stem: path for path in paths}
 
 
@@ -115,7 +131,7 @@ def kept_patterns(root: Path, name: str, key: str) -> list[PromptPatterns]:
     Raises:
         InputError: If there are none, or they are damaged.
     """
-    data = RunFolder(root / _FOLDER / check_name(name)).result(PATTERNS, check_name(key))
+    data = _model_folder(root, name).result(PATTERNS, check_name(key))
     if data is None:
         raise InputError(f"no attention patterns of {name} are kept beside record {key}. Delete it and measure again.")
     try:

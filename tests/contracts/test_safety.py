@@ -1,4 +1,4 @@
-"""Nothing in the packages runs what it reads: no pickles, no evaluated text, no shell."""
+"""Nothing in the packages runs what it reads, asks a network, or writes a file but whole: told from their source."""
 
 import ast
 import tomllib
@@ -18,6 +18,17 @@ CALLS = {
     *("pandas.read_pickle", "torch.hub.load", "torch.jit.load", "torch.serialization.add_safe_globals"),
     *("yaml.load", "yaml.full_load", "yaml.unsafe_load"),
 }
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "urllib3", "wandb"}
+NETWORK_MODULES = {"urllib.request"}
+WRITES = {"json.dump", "numpy.save", "numpy.savez", "torch.save", "safetensors.torch.save_file"}
+WRITERS = {
+    "workbench/files.py": "writes beside, syncs and renames: what everything else writes with",
+    "workbench/runs.py": "appends checksummed lines to metrics.jsonl",
+    "workbench/tensors.py": "writes into memory",
+    "workbench/cli/train.py": "is silent where another process speaks",
+    "workbench/training/workers.py": "writes into a pipe",
+}
+"""Modules that open something for writing, and why a reader never finds half of it."""
 ONLY_FALSE = {"allow_pickle", "shell", "trust_remote_code"}
 """Arguments that no call may set to anything else."""
 
@@ -41,7 +52,8 @@ def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
 def dangers_of(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        yield from (f"import of {module}" for module in modules if module.partition(".")[0] in UNPICKLERS)
+        yield from (f"import of {module}" for module in modules if module.partition(".")[0] in UNPICKLERS | NETWORK)
+        yield from (f"import of {module}" for module in modules if module in NETWORK_MODULES)
     elif isinstance(node, ast.Call):
         name = full_name(node.func, names)
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
@@ -50,6 +62,31 @@ def dangers_of(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
         if name == "torch.load" and given.get("weights_only") != "True":
             yield "torch.load without weights_only=True"
         yield from (f"{word}={value}" for word, value in given.items() if word in ONLY_FALSE and value != "False")
+
+
+def writes(source: str) -> list[str]:
+    """What in a module writes a file without the whole-or-nothing writer, each with its line."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {local: full for node in nodes for local, full in imported(node)}
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    found = [(call.lineno, full_name(call.func, names)) for call in calls if is_write(call, names)]
+    return [f"line {line}: {name}" for line, name in sorted(found)]
+
+
+def is_write(call: ast.Call, names: dict[str, str]) -> bool:
+    name = full_name(call.func, names)
+    last = name.rpartition(".")[2]
+    if isinstance(call.func, ast.Attribute) and last in ("write_text", "write_bytes", "to_csv", "write_html"):
+        return True
+    modes = [*call.args[name in ("open", "os.fdopen") :], *(keyword.value for keyword in call.keywords)]
+    opens = last in ("open", "fdopen") and any(is_writing_mode(mode) for mode in modes)
+    return opens or name in WRITES
+
+
+def is_writing_mode(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return False
+    return bool(set(node.value) & set("wax+")) and set(node.value) <= set("rwaxbt+")
 
 
 def full_name(node: ast.AST, names: dict[str, str]) -> str:
@@ -62,6 +99,37 @@ def full_name(node: ast.AST, names: dict[str, str]) -> str:
 @pytest.mark.parametrize("path", FILES)
 def test_a_module_runs_nothing_that_it_reads(path: str):
     assert dangers((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", sorted(set(FILES) - set(WRITERS)))
+def test_a_module_writes_files_whole_or_not_at_all(path: str):
+    assert writes((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", WRITERS)
+def test_every_module_that_may_write_does(path: str):
+    assert writes((ROOT / path).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("open(path)", []),
+        ("open('wax')", []),
+        ("open(path, 'rb')", []),
+        ("open(path, 'wb')", ["line 1: open"]),
+        ("open(path, mode='a')", ["line 1: open"]),
+        ("path.open('w')", ["line 1: path.open"]),
+        ("Path(name).open('r+')", ["line 1: .open"]),
+        ("path.write_text(text)", ["line 1: path.write_text"]),
+        ("from workbench.files import write_bytes\nwrite_bytes(path, data)", []),
+        ("import json\njson.dump(data, file)", ["line 2: json.dump"]),
+        ("import json\njson.dumps(data)", []),
+        ("from torch import save\nsave(state, path)", ["line 2: torch.save"]),
+    ],
+)
+def test_what_writes_a_file_in_place_is_found(source: str, found: list[str]):
+    assert writes(source) == found
 
 
 def test_the_modules_of_all_packages_are_looked_at():
@@ -83,6 +151,9 @@ def test_the_modules_of_all_packages_are_looked_at():
         ("import numpy as np\nnp.load(f)", []),
         ("import yaml\nyaml.load(f, Loader=yaml.Loader)", ["line 2: yaml.load"]),
         ("import yaml\nyaml.safe_load(f)", []),
+        ("from urllib.request import urlopen", ["line 1: import of urllib.request"]),
+        ("from urllib.parse import urlencode", []),
+        ("import requests", ["line 1: import of requests"]),
         ("eval(text)\nexec(text)", ["line 1: eval", "line 2: exec"]),
         ("model.eval()\nre.compile(text)", []),
         ("import subprocess\nsubprocess.run(words, shell=True)", ["line 2: shell=True"]),

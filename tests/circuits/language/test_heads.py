@@ -20,6 +20,7 @@ from workbench.cli import main
 from workbench.cli.heads import print_heads
 from workbench.errors import InputError
 from workbench.files import read_json
+from workbench.runs import RunFolder
 
 SMALL = LanguageConfig(
     n_prompts=3, n_tokens=16, n_silenced=2, n_induction=2, heads=HeadsConfig(sink_length=8, n_block=5)
@@ -191,3 +192,17 @@ def test_the_command_prints_tables_or_one_document(
     assert "out must lie in a folder that is there" in capsys.readouterr().err
     assert main(["heads", "--model", str(folder), "--no-shipped"]) == 2
     assert "heads --model needs a text" in capsys.readouterr().err
+
+
+def test_a_model_that_leads_out_of_the_runs_folder_is_not_read(tmp_path: Path):
+    root = tmp_path / "runs"
+    for place in (root / "_models" / "own", tmp_path / "private"):
+        RunFolder(place).save_result("heads", "key", {"schema": "mesascope/heads/1"})
+    (root / "_models" / "link").symlink_to(tmp_path / "private")
+    assert model_names(root) == ["own"]
+    assert list(record_paths(root, "own")) == ["key"]
+    for read in (lambda: record_paths(root, "link"), lambda: kept_patterns(root, "link", "key")):
+        with pytest.raises(InputError, match=r"must lie in .*_models; it leads elsewhere"):
+            read()
+    with pytest.raises(InputError, match="run name must"):
+        record_paths(root, "../../private")
