@@ -62,6 +62,25 @@ class RegressionLaw:
         return float((self.covariance * self.prior).sum())
 
 
+@dataclass(frozen=True, eq=False)
+class FunctionLaw:
+    """Prompts of examples y_i = f(x_i) + noise with f of mean 0 drawn anew for each, and x of one law for all.
+
+    Attributes:
+        n_examples: Examples before the last query.
+        nodes: Places of x that stand for its law, exactly so for smooth functions.
+        shares: Their shares, which sum to 1.
+        second_moment: E[f(x) f(x')] at all pairs of them.
+        noise_variance: Of the labels.
+    """
+
+    n_examples: int
+    nodes: Float[Tensor, "node d_input"]
+    shares: Float[Tensor, " node"]
+    second_moment: Float[Tensor, "node node"]
+    noise_variance: float = 0.0
+
+
 @dataclass(frozen=True)
 class AutoregressiveLaw:
     """Sequences x_{t+1} = W x_t, with W drawn anew for each.
@@ -108,4 +127,13 @@ class DescribedByLabel(Protocol):
 
     def laws(self) -> tuple[RegressionLaw, ...]:
         """The laws, label by label."""
+        ...
+
+
+@runtime_checkable
+class DescribedByFunctions(Protocol):
+    """A task that says the second moments of the functions that it draws."""
+
+    def function_law(self) -> FunctionLaw:
+        """The law of its functions."""
         ...

@@ -110,7 +110,7 @@ def test_every_arm_of_theory_has_five_seeds_and_one_config():
             assert arm.n_seeds == N_SEEDS
             assert arms.setdefault(arm.name, arm) == arm
             arm.config("small", 0)
-    assert len(VONOSWALD2022) == 9
+    assert len(VONOSWALD2022) == 10
 
 
 SHORT = {"train.n_steps": 2, "train.n_batch": 2, "train.checkpoint_every": 1}

@@ -9,7 +9,13 @@ from workbench.against_theory.study import setting_of
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.regression_law import AutoregressiveLaw
-from workbench.tasks import LinearRegression, MultiTaskRegression, NonlinearRegression, RandomCovarianceRegression
+from workbench.tasks import (
+    LinearRegression,
+    MultiTaskRegression,
+    NonlinearRegression,
+    RandomCovarianceRegression,
+    SineRegression,
+)
 from workbench.theory import CLOSED_FORMS, Curve, OneStep, Scalar, Setting, Steps
 from workbench.theory.autoregressive import constant_start, sparse_start
 from workbench.training.config import preset_config
@@ -91,6 +97,7 @@ def test_other_models_have_theirs():
         ("step_behind_copying", {}, "model.n_layers must be 2; got 1"),
         ("one_softmax_head", {"attention": "softmax", "n_heads": 2}, "model.n_heads must be 1; got 2"),
         ("debiased_steps_of_tasks", {"attention": "softmax", "n_heads": 2}, "labels must be several, each linear in x"),
+        ("feature_step", {}, "task 'linear_regression' must say the second moments of its functions; got 'none'"),
         ("nonlinear_step", {}, "target must be of a family that rotations and a change of sign leave alone"),
     ],
 )
@@ -118,6 +125,7 @@ def test_every_closed_form_says_something_where_it_applies():
         of_sequence(constant_start(3), sign_symmetric=False),
         setting_of(MultiTaskRegression(), replace(LSA, attention="softmax", n_heads=4, d_head=6)),
         setting_of(NonlinearRegression(), LSA),
+        setting_of(SineRegression(), replace(LSA, d_model=8, mlp="gelu", mlp_first=True)),
     ]
     said = {name: form(at) for at in places for name, form in CLOSED_FORMS.items() if not form.fault(at)}
     assert set(said) == set(CLOSED_FORMS)

@@ -11,6 +11,7 @@ from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.copying import Copying, at_checkpoint, compare_copying, copying, has_pairs
 from workbench.against_theory.curves import MeasuredCurve, ModelCurves
 from workbench.against_theory.observed import Observed, drawn, observe
+from workbench.against_theory.of_features import compare_features
 from workbench.against_theory.of_sequences import compare_sequence
 from workbench.against_theory.of_steps import compare_head, compare_scalar, compare_shrinking, compare_steps, signed
 from workbench.against_theory.of_tasks import compare_tasks
@@ -22,7 +23,13 @@ from workbench.against_theory.row import Row
 from workbench.against_theory.shifts import Shifted, shifts
 from workbench.models.config import TransformerConfig
 from workbench.models.transformer import Transformer
-from workbench.regression_law import AutoregressiveLaw, Described, DescribedByLabel, RegressionLaw
+from workbench.regression_law import (
+    AutoregressiveLaw,
+    Described,
+    DescribedByFunctions,
+    DescribedByLabel,
+    RegressionLaw,
+)
 from workbench.tasks import Task
 from workbench.tasks.facts import Known
 from workbench.theory import (
@@ -30,6 +37,7 @@ from workbench.theory import (
     ClosedForm,
     Curve,
     OneStep,
+    OnFeatures,
     Scalar,
     SequenceStep,
     Setting,
@@ -101,6 +109,7 @@ def setting_of(task: Task, model: TransformerConfig) -> Setting:
         task.name,
         task.facts() if isinstance(task, Known) else (),
         task.laws() if isinstance(task, DescribedByLabel) else (),
+        task.function_law() if isinstance(task, DescribedByFunctions) else None,
     )
 
 
@@ -192,6 +201,11 @@ class _Measured:
             return Compared(form.name, "", curve=self.curves.compare(said))
         if isinstance(said, Scalar):
             return Compared(form.name, "", tuple(compare_scalar(said, model, self.seen, law, config)))
+        if isinstance(said, OnFeatures):
+            assert self.seen is not None, "functions with one label were observed"
+            assert self.before is not None, "functions with one label were observed"
+            rows = compare_features(said, model, untrained, self.seen, self.before, config)
+            return Compared(form.name, "", tuple(rows))
         if isinstance(said, TaskSteps):
             return Compared(form.name, "", tuple(compare_tasks(said, model, untrained, task, config)))
         if isinstance(said, SequenceStep):

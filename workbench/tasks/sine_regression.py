@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,12 +13,15 @@ from torch import Tensor
 from workbench.batch import RegressionBatch
 from workbench.configs import is_count, is_finite
 from workbench.errors import must, refuse_faults
-from workbench.regression_law import RegressionLaw
+from workbench.regression_law import FunctionLaw, RegressionLaw
 from workbench.tasks.draws import Draws
 from workbench.tasks.facts import LabelFacts, Reference
 from workbench.tasks.presets import gpt2_presets
 from workbench.tasks.regression import RegressionTask
 from workbench.tasks.theory_presets import SINE_REGRESSION as PAPERS
+
+_N_NODES = 200
+"""Gauss-Legendre nodes over the interval of x."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,16 @@ class SineRegression(RegressionTask):
             weights="cosines",
             target="a sine",
         )
+
+    def function_law(self) -> FunctionLaw:
+        """E[f(x) f(x')] = E[a^2]/2 cos(x - x'): sine and cosine have independent factors of one size."""
+        low, high = self.smallest_amplitude, self.largest_amplitude
+        square = (low * low + low * high + high * high) / 3
+        places, weights = numpy.polynomial.legendre.leggauss(_N_NODES)
+        nodes = self.x_limit * torch.tensor(places, dtype=torch.float64)
+        moment = square / 2 * torch.cos(nodes[:, None] - nodes)
+        shares = torch.tensor(weights, dtype=torch.float64) / 2
+        return FunctionLaw(self.n_context - 1, nodes[:, None], shares, moment, float(self.noise_std) ** 2)
 
     def facts(self) -> tuple[LabelFacts, ...]:
         """Exact moments, with the line through 0 that fits each wave best as w."""

@@ -1,6 +1,7 @@
 """Closed forms: what a trained small transformer should equal, with what each assumes."""
 
 from workbench.registry import by_name
+from workbench.theory.of_features import FEATURE_STEP
 from workbench.theory.of_layers import BEST_STEPS, COPIED_STEP, SHRINKING
 from workbench.theory.of_linear_attention import (
     CAUSAL,
@@ -22,6 +23,7 @@ from workbench.theory.record import (
     ClosedForm,
     Curve,
     OneStep,
+    OnFeatures,
     Scalar,
     SequenceStep,
     ShrinkingSteps,
@@ -40,6 +42,7 @@ CLOSED_FORMS = by_name(
     ROTATED,
     NONLINEAR_STEP,
     NONLINEAR_SIZE,
+    FEATURE_STEP,
     CAUSAL,
     CAUSAL_CURVE,
     BEST_STEPS,
@@ -61,6 +64,7 @@ __all__ = [
     "CLOSED_FORMS",
     "ClosedForm",
     "Curve",
+    "OnFeatures",
     "OneStep",
     "Scalar",
     "SequenceStep",

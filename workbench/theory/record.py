@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workbench.errors import InputError
+from workbench.regression_law import FunctionLaw
 from workbench.theory.one_step import Matrix
 from workbench.theory.setting import Assumption, Setting, first_fault
 
@@ -21,6 +22,19 @@ class OneStep:
     gamma: Matrix
     excess: float
     centred: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class OnFeatures:
+    """That the model is f = phi(q) . Gamma g, with g the mean of y_i phi(x_i) and phi what its MLP makes of (x, 0).
+
+    Attributes:
+        law: Of the functions to learn, from which the best Gamma of any features follows.
+        least: The excess risk below which no such step comes, whatever the features.
+    """
+
+    law: FunctionLaw
+    least: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,7 @@ class Scalar:
     value: float
 
 
-Says = OneStep | Steps | ShrinkingSteps | SoftmaxHead | TaskSteps | SequenceStep | Curve | Scalar
+Says = OneStep | OnFeatures | Steps | ShrinkingSteps | SoftmaxHead | TaskSteps | SequenceStep | Curve | Scalar
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from workbench.errors import must
 from workbench.models.config import TransformerConfig
-from workbench.regression_law import AutoregressiveLaw, Law, RegressionLaw
+from workbench.regression_law import AutoregressiveLaw, FunctionLaw, Law, RegressionLaw
 from workbench.tasks.facts import LabelFacts
 
 
@@ -21,6 +21,7 @@ class Setting:
         task: The task's name, for sentences.
         facts: Exact moments of each label, where the task knows them.
         laws: The law of prompts with one label each, where there are several labels.
+        functions: Second moments of the functions that are drawn, where the task knows them.
     """
 
     law: Law | None
@@ -28,6 +29,7 @@ class Setting:
     task: str = "the task"
     facts: tuple[LabelFacts, ...] = ()
     laws: tuple[RegressionLaw, ...] = ()
+    functions: FunctionLaw | None = None
 
     @property
     def regression(self) -> RegressionLaw:
@@ -108,6 +110,13 @@ def _undisturbed_sequence(setting: Setting) -> str:
     return must("task", "be x_{t+1} = W x_t without noise, W unitary", told, holds)
 
 
+def _functions(setting: Setting) -> str:
+    told = "none" if setting.functions is None else "some"
+    return must(
+        f"task {setting.task!r}", "say the second moments of its functions", told, setting.functions is not None
+    )
+
+
 def _of_law(name: str, rule: str, holds: Callable[[RegressionLaw], bool], *, field: str = "", told: str = "") -> Check:
     """A rule on the law of a regression; what was got is a field of it, or told."""
 
@@ -149,6 +158,7 @@ def _scaled_identity(matrix: torch.Tensor) -> bool:
     return torch.allclose(matrix, scale * torch.eye(len(matrix), dtype=matrix.dtype), atol=1e-6 * float(scale))
 
 
+FUNCTIONS = Assumption("functions with known second moments", _functions)
 ROTATED_TARGETS = ("relu_network", "cube", "tanh")
 """Targets f(x) that are as likely as f(R x) and -f(x) for every rotation R."""
 NONLINEAR = Assumption("targets of a family that rotations and a change of sign leave alone", _nonlinear)
@@ -229,6 +239,12 @@ TWO_HEADS = Assumption("two heads or more", _of_model("n_heads", "be at least 2"
 QUERY_APART = Assumption("the query is no key", _is("query_in_keys", False))
 LAST_QUERY = Assumption("only the last query is asked", _is("causal", False))
 EVERY_QUERY = Assumption("every position is asked", _is("causal", True))
+MLP_FIRST = Assumption("an MLP before attention", _is("mlp_first", True))
+TOKENS_ALONE = tuple(
+    Assumption(f"{name} {wanted!r}", _is(name, wanted))
+    for name, wanted in (("layout", "pairs"), ("positions", "none"), ("norm", "none"), ("sink", "none"))
+)
+"""Tokens (x, y) that nothing but their values tells apart."""
 BARE = tuple(
     Assumption(f"{name} {wanted!r}", _is(name, wanted))
     for name, wanted in (

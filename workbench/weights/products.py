@@ -58,6 +58,7 @@ def fold_fault(model: Transformer) -> str:
     faults = [
         must("model.input", "be 'continuous'", config.input, config.input == "continuous"),
         must("model.norm", "be 'none', for it stands between tokens and weights", config.norm, config.norm == "none"),
+        must("model.mlp_first", "be False, for the MLP stands between tokens and weights", True, not config.mlp_first),
         must("model.positions", "be 'none'", config.positions, config.positions == "none"),
         must("model.bias", "be False", config.bias, not config.bias),
         must("model.output", "be 'scalar'", config.output, config.output == "scalar"),
