@@ -14,7 +14,7 @@ from workbench.opened import Run
 Condition = Callable[[Look], tuple[float | None, bool]]
 N_SEEDS = 5
 _QUICK = TheoryConfig(n_prompts=4000, n_curve=400, n_resamples=40, n_checkpoints=0)
-_WITH_TRAINING = replace(_QUICK, n_checkpoints=16)
+_WITH_TRAINING = replace(_QUICK, n_checkpoints=48)
 
 
 def arm(name: str, task: str, preset: str, changes: Mapping[str, Any] | None = None) -> Arm:

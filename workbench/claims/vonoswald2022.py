@@ -30,6 +30,12 @@ def _turn(look: Look, key: str, passed: float, *, rises: bool) -> int | None:
     return None
 
 
+def _copies(look: Look) -> tuple[float | None, bool]:
+    """Largest share over training; what becomes of it once the step is learned is no part of the claim."""
+    found = max((line["partner"] for line in look["over_training"] if line["partner"] is not None), default=None)
+    return found, found is not None and found >= 0.5
+
+
 def _copies_first(look: Look) -> tuple[float | None, bool]:
     """Updates at which half of the attention is on partners, over those at which half of a step is gained."""
     risk = row(look, _BEHIND, "excess")
@@ -128,9 +134,7 @@ VONOSWALD2022 = (
         "attention to the next token rises just before the loss falls; both about 10 times slower than one layer",
         _COPYING,
         {
-            "attention of the first layer to the other token of an example at the end, at least .5": value(
-                _BEHIND, "partner", lambda x: x >= 0.5
-            ),
+            "attention of layer 1 to the other token of an example, largest over training, at least .5": _copies,
             "updates to half of that attention over updates to half of a step, at most 1": _copies_first,
         },
         look=seen_over_training,
