@@ -63,3 +63,23 @@ def log_range(kept: Iterable[Number], room_below: float | int = 3.0) -> tuple[fl
 def drawable(values: Iterable[Number]) -> list[Number]:
     """The values with a gap wherever a logarithm is not defined."""
     return [v if v is not None and math.isfinite(v) and v > 0 else None for v in values]
+
+
+def log_ratio_axis(kept: Iterable[Number]) -> dict[str, Any]:
+    """A logarithmic axis of ratios with every tick written out; 1 is always on it.
+
+    Args:
+        kept: What is drawn; values that are not positive numbers are left out.
+    """
+    values = [1.0, *(float(v) for v in kept if v is not None and math.isfinite(v) and v > 0)]
+    low, high = math.log10(min(values)), math.log10(max(values))
+    steps = (1, 2, 5) if high - low < 2 else (1, 3) if high - low < 3.5 else (1,)
+    ticks = [step * 10.0**power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
+    room = 0.06 * (high - low) + 0.05
+    shown = [tick for tick in ticks if low - room <= math.log10(tick) <= high + room]
+    return {
+        "type": "log",
+        "tickvals": shown,
+        "ticktext": [f"{tick:g}" for tick in shown],
+        "range": [low - room, high + room],
+    }

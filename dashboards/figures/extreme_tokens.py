@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dashboards.figures.axes import log_ratio_axis
 from dashboards.figures.domains import LEGEND, domain_mark, domain_points
 from dashboards.theme import Scheme, number, plain, template, text_color
 
@@ -36,8 +37,10 @@ def extreme_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
     for col, level in ((1, 1.0), (2, 1.0), (3, sink["uniform_alpha"])):
         figure.add_hline(y=level, line=dotted, row=1, col=col)  # type: ignore[arg-type]  # its own defaults are texts
     figure.add_hline(y=sink["epsilon"], line={**dotted, "dash": "dash"}, row=1, col=3)  # type: ignore[arg-type]
-    for col in (1, 2):
-        figure.update_yaxes(type="log", dtick="D2", exponentformat="power", row=1, col=col)
+    peaks = [_peak(norms) for domain in extreme["peak"].values() for norms in domain]
+    drains = [value for domain in extreme["drain"].values() for heads in domain for value in heads]
+    for col, values in ((1, peaks), (2, drains)):
+        figure.update_yaxes(**log_ratio_axis(values), row=1, col=col)
     figure.update_yaxes({"range": [-0.03, 1.03]}, row=1, col=3)
     n_layers = len(record["layers"])
     figure.update_xaxes(title={"text": "Layer"}, **_layer_axis(range(n_layers), [str(i) for i in range(n_layers)]))

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboards.figures.agreement import agreement_figure
-from dashboards.figures.axes import log_range
+from dashboards.figures.axes import log_range, log_ratio_axis
 from dashboards.figures.best_step import best_step_figure, best_step_height
 from dashboards.figures.confusion import confusion_figure
 from dashboards.figures.error import error_figure
@@ -187,6 +187,17 @@ def test_a_log_axis_ignores_what_is_not_positive():
     low, high = log_range([None, math.nan, -1.0, 0.0, 10.0])
     assert low < 1 < high
     assert log_range([]) == (-1.0, 1.0)
+
+
+def test_a_logarithmic_axis_of_ratios_writes_every_tick_out_and_has_1_on_it():
+    near, far = log_ratio_axis([0.34, 4.0, None, 0.0]), log_ratio_axis([180.0, 2.0])
+    assert near["ticktext"] == ["0.5", "1", "2", "5"]
+    assert far["ticktext"] == ["1", "3", "10", "30", "100"]
+    for axis, values in ((near, (0.34, 4.0)), (far, (1.0, 180.0))):
+        low, high = (10**end for end in axis["range"])
+        assert low < min(values)
+        assert high > max(values)
+        assert [float(text) for text in axis["ticktext"]] == pytest.approx(axis["tickvals"])
 
 
 # Filters
