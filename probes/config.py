@@ -72,7 +72,7 @@ class ProbeConfig:
     """Bootstrap resamples over prompts."""
     online_code: Literal["ridge", "all"] = "ridge"
     """Of which methods for numbers the online code is measured: of ridge, in closed form, or of all, those that are
-    trained being fitted to six prefixes more."""
+    trained being fitted to six prefixes more. Of probes for classes it always is."""
     training: MlpConfig = field(default_factory=MlpConfig)
     """How mlp, pooled_linear and pooled_mlp are trained."""
 

@@ -109,6 +109,17 @@ def test_replicas_whose_numbers_differ_draw_what_each_draws_alone(task_class):
             torch.testing.assert_close(both[replica], one, rtol=1e-5, atol=1e-5)
 
 
+@every_task
+def test_a_draw_and_its_yardstick_read_no_number_so_that_memory_can_be_told_beforehand(task_class):
+    """On the meta device, where tensors are shapes alone: as under a capture, no value may be looked at."""
+    task = task_class()
+    with torch.device("meta"):
+        parts = parts_of(task.draw(NumberedDraws(torch.zeros((), dtype=torch.int64), torch.arange(3))))
+        ridge = task.least_squares_ridge()
+    assert all(part.is_meta and len(part) == 3 for part in parts)
+    assert not isinstance(ridge, torch.Tensor)
+
+
 @regression
 def test_labels_are_next_inputs_where_it_says_so_and_have_the_shape_that_models_get(task_class):
     task = task_class()

@@ -41,7 +41,7 @@ class HasNoiseLevels(Protocol):
 def drawn(law: NoiseLevelLaw, smallest: float | Tensor, uniform: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Levels from ``smallest`` to 1, of numbers that are uniform on [0, 1)."""
     if law == "two_valued":
-        return torch.where(uniform < 0.5, smallest, 1.0)
+        return smallest + (1 - smallest) * (uniform >= 0.5).to(uniform.dtype)
     if law == "uniform":
         return smallest + (1 - smallest) * uniform
     return torch.exp((1 - uniform) * _log(smallest))
