@@ -146,6 +146,7 @@ def _best(rows: Any, labels: Any, held: Any, wanted: Any) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable classes has no end
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few samples: they are classes
         tried = [LogisticRegression(C=strength, max_iter=300).fit(rows, labels) for strength in STRENGTHS]
     return max(tried, key=lambda each: each.score(held, wanted))
 

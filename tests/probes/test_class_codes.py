@@ -134,8 +134,9 @@ def test_probabilities_add_up_and_a_class_never_fitted_keeps_its_frequency():
 
 @both_methods
 def test_few_samples_of_many_classes_are_told_without_failing(name):
-    labels = torch.arange(40) % 20
-    few = samples(labels, apart=5.0, width=20)
-    code = online_code(PROBES[name], few, [2, 3, 10, 40], torch.arange(20), SETTINGS, 0)
+    """Among them a prefix of 21 samples with a class each, in which scikit-learn suspects numbers."""
+    labels = torch.arange(80) % 40
+    few = samples(labels, apart=5.0, width=40)
+    code = online_code(PROBES[name], few, [2, 3, 10, 28, 80], torch.arange(40), SETTINGS, 0)
     assert torch.isfinite(code.probe).all()
     assert code.saved[0, 0] > -0.2
