@@ -3,7 +3,13 @@
 from workbench.claims.theory_looks import arm, claim, near, value
 
 _PAPER = "Mahankali et al. 2023, arXiv:2307.03576"
-_ONE_LAYER = {"model.n_layers": 1, "model.products": "merged", "train.lr": 0.003}
+_ONE_LAYER = {
+    "model.n_layers": 1,
+    "model.products": "merged",
+    "train.lr": 0.01,
+    "train.n_steps": 6000,
+    "train.clip_norm": None,
+}
 
 MAHANKALI2023 = (
     claim(

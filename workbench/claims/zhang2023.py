@@ -9,7 +9,14 @@ _UNEVEN = arm(
     "uneven",
     "anisotropic_regression",
     "ahn",
-    {"task.prior": "isotropic", "model.n_layers": 1, "model.products": "merged", "train.lr": 0.003},
+    {
+        "task.prior": "isotropic",
+        "model.n_layers": 1,
+        "model.products": "merged",
+        "train.lr": 0.003,
+        "train.n_steps": 6000,
+        "train.clip_norm": None,
+    },
 )
 
 
