@@ -34,8 +34,8 @@ _TRAIN: Mapping[str, Any] = {
 }
 
 _DESCENT: Mapping[str, Any] = {**_TRAIN, "optimizer": "sgd", "momentum": 0.9, "clip_norm": None}
-"""Gradient descent, for starts near 0: there the step grows sqrt(d) times as fast as what has labels for keys and inputs
-for values, a local minimum in which Adam, for which all grow alike, ends with a sixth of the seeds and more."""
+"""Gradient descent, for starts near 0. There the step grows sqrt(d) times as fast as what has labels for keys and
+inputs for values: a local minimum in which a sixth of the seeds and more end with Adam, for which all grow alike."""
 
 _OSWALD_LAW = {"d_input": 10, "n_context": 11, "inputs": "uniform"}
 _OSWALD = {**_LINEAR, "d_model": 11, "init_std": 0.05}
