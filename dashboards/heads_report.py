@@ -27,7 +27,8 @@ from dashboards.head_tables import (
     tell_repeated,
 )
 from dashboards.report_page import Panel, figure_place, html_table, page, run_facts
-from dashboards.store import RunStore, task_words
+from dashboards.run_table import task_words
+from dashboards.store import RunStore
 from dashboards.theme import Scheme
 from workbench.opened import Run
 

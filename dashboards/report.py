@@ -29,9 +29,10 @@ from dashboards.figures.training import training_figure
 from dashboards.probe_studies import Study, method_label, tell_place
 from dashboards.probe_tables import BITS_NOTE, PROBE_NOTE, bits_table, has_bits, score_table
 from dashboards.report_page import Panel, bullets, figure_place, html_table, page, run_facts
+from dashboards.run_table import task_words
 from dashboards.steering_report import steering_panels, steering_section
 from dashboards.steering_studies import Steering
-from dashboards.store import RunStore, task_words
+from dashboards.store import RunStore
 from dashboards.tables import (
     CONTROL_NOTE,
     FILTER_NOTE,

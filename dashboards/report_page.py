@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from dashboards.store import task_words
+from dashboards.run_table import task_words
 from dashboards.tables import Table, facts
 from dashboards.theme import SCHEMES, Scheme, figure_config
 from workbench.opened import Run

@@ -14,8 +14,9 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_prop
 
 from dashboards.figures.training import training_figure
 from dashboards.jobs import Jobs
+from dashboards.run_table import RunRow
 from dashboards.state import PageState
-from dashboards.store import RunRow, RunStore
+from dashboards.store import RunStore
 from dashboards.tables import facts
 from dashboards.theme import as_scheme, empty_figure, graph, moment, number
 from dashboards.views.parts import GRID_THEME, card, command, fact_table

@@ -10,7 +10,8 @@ from dash import Dash, Input, Output, html
 from dashboards.figures.confusion import confusion_figure
 from dashboards.figures.nearness import lean_figure, lean_height, misfit_figure, path_figure
 from dashboards.jobs import Jobs
-from dashboards.store import RunStore, planted_confusion
+from dashboards.planted import planted_confusion
+from dashboards.store import RunStore
 from dashboards.tables import NEARNESS_NOTE, nearness_table, tell_equals, tell_ridge
 from dashboards.theme import as_scheme, empty_figure, graph
 from dashboards.views.parts import card, command, sentences, text_table, verdict_box

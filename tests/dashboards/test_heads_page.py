@@ -35,8 +35,9 @@ from dashboards.head_tables import (
 )
 from dashboards.heads_report import build_heads_report, build_model_report
 from dashboards.jobs import Jobs, heads_command
+from dashboards.kept_records import Agreements
 from dashboards.state import PageState
-from dashboards.store import Agreements, RunStore
+from dashboards.store import RunStore
 from dashboards.views import heads, heads_choice
 from dashboards.views.heads_choice import options_of, value_of
 from dashboards.views.one_run import slider_marks

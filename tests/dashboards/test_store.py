@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.store import RunStore, planted_confusion, task_words
+from dashboards.planted import planted_confusion
+from dashboards.run_table import task_words
+from dashboards.store import RunStore
 from tests.dashboards.made import CONFIG, agreement_record, make_run
 from workbench.analyses import AGREEMENT_CODE
 from workbench.errors import InputError
