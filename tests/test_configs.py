@@ -420,6 +420,13 @@ def test_shaped_refuses_a_contradiction():
         TransformerConfig(d_input=5).shaped({"d_input": 3})
 
 
+def test_a_model_may_say_a_variance_besides_the_one_number_that_the_task_asks_for():
+    config = TransformerConfig(output="mean_variance")
+    assert config.shaped({"output": "scalar"}).output == "mean_variance"
+    with pytest.raises(InputError, match=r"model.output must be the task's 'logits'; got 'mean_variance'"):
+        config.shaped({"output": "logits"})
+
+
 def test_a_curriculum_that_starts_beyond_the_task_is_refused():
     config = tiny_config()
     for name, limit in (("d_start", 2), ("n_start", 4)):

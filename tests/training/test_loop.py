@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tests.helpers import tiny_config, tiny_run
 from workbench import checkpoints, runs
-from workbench.batch import TokenBatch
+from workbench.batch import RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models import TransformerConfig
 from workbench.processes import _LONGEST_SILENCE
@@ -27,7 +27,7 @@ from workbench.runs import RunFolder
 from workbench.tasks import TASKS, LinearRegression, Task
 from workbench.tasks.draws import Draws
 from workbench.training import loop
-from workbench.training.building import build_model
+from workbench.training.building import build_model, load_weights
 from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.loop import Progress, TrainingFailed, train
@@ -95,7 +95,7 @@ def test_every_optimizer_lowers_the_loss(settings: dict[str, Any]):
     for _ in range(80):
         program.step.zero_()  # the same prompts every time
         lines += updated(program)
-    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    assert lines[-1]["loss"] < 0.9 < lines[0]["loss"], "the entropy of the noise is .73 nats"
     assert lines[0]["lr"] == settings["lr"]
 
 
@@ -589,3 +589,20 @@ def test_a_full_disk_ends_training_and_keeps_every_checkpoint(small_disk: Path):
         shutil.rmtree(folder.path / "checkpoints" / f"step-{step:08d}")
     stop_soon = at_step(steps[-1] + 2, ask_to_stop)
     assert train(folder, stop_soon) == "stopped", "with room it goes on"
+
+
+def test_a_model_that_says_mean_and_variance_learns_the_variance_of_its_labels(tmp_path: Path):
+    """Labels are noise of variance .25, next to nothing else; a likelihood has no yardstick in squared errors."""
+    config = tiny_config(n_steps=150, lr=0.02, log_every=50)
+    task = LinearRegression(d_input=2, n_context=4, noise_std=0.5, w_scale=0.01)
+    config = replace(config, task=task, model=replace(config.model, output="mean_variance")).resolved()
+    folder = tiny_run(tmp_path, config=config)
+    assert train(folder) == "finished"
+    lines = folder.metrics()
+    assert all(line["excess"] is None for line in lines)
+    assert lines[-1]["loss"] < 0.9 < lines[0]["loss"], "the entropy of the noise is .73 nats"
+    model = build_model(config)
+    load_weights(model, folder.weights())
+    batch = task.prompts(1, "test", 0, 256)
+    assert isinstance(batch, RegressionBatch)
+    assert model.predict_variance(batch).mean().item() == pytest.approx(0.25, rel=0.3)

@@ -200,10 +200,14 @@ class TransformerConfig:
     def shaped(self, shape: Mapping[str, Any]) -> "TransformerConfig":
         """The same transformer with the fields that the task fixes filled in.
 
+        Where the task asks for one number, its mean and variance may be chosen.
+
         Raises:
             InputError: If a field was given and differs from the task's.
         """
         given = {f.name: getattr(self, f.name) for f in fields(self)}
+        if given["output"] == "mean_variance" and shape.get("output") == "scalar":
+            shape = {**shape, "output": "mean_variance"}
         for name, value in shape.items():
             default = type(self).__dataclass_fields__[name].default
             if given[name] not in (default, value):

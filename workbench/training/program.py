@@ -230,8 +230,9 @@ class Program:
 
     @property
     def has_reference(self) -> bool:
-        """Whether least squares is a yardstick of this task."""
-        return self.configs[0].task.least_squares_ridge() is not None
+        """Whether least squares is a yardstick of this loss: not of a likelihood."""
+        config = self.configs[0]
+        return config.model.output != "mean_variance" and config.task.least_squares_ridge() is not None
 
     def _excess(self) -> list[float | None]:
         """Loss minus that of least squares on the same prompts; None where that is no yardstick."""
