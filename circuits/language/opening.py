@@ -224,6 +224,10 @@ def _bridge(folder: Path, file: str | None, tokenizer: Any, where: str, device: 
                 where, hf_model=cast(nn.Module, model).to(device), tokenizer=tokenizer, device=device
             )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise InputError(
+                f"weights must have the shapes that config.json gives; those of {where} have others. Copy both again."
+            ) from error
         raise InputError(
             f"{where} must be a causal language model that transformers and TransformerBridge know; "
             f"{_first_line(error)}"
@@ -239,4 +243,4 @@ def _check_attention(bridge: Any, where: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300]
+    return str(error).strip().split("\n")[0][:300].removesuffix(":")

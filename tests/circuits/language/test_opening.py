@@ -96,6 +96,13 @@ def test_an_unknown_architecture_is_refused(copy: Path):
         open_language_model(str(copy))
 
 
+def test_weights_of_other_shapes_than_the_config_gives_are_refused(copy: Path):
+    config = copy / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 16', '"hidden_size": 32'))
+    with pytest.raises(InputError, match=r"weights must have the shapes that config\.json gives"):
+        open_language_model(str(copy))
+
+
 def test_a_model_without_attention_is_refused(copy: Path):
     from transformers import MambaConfig, MambaForCausalLM
 
