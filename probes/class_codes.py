@@ -63,8 +63,9 @@ class ClassCode:
     def bits(self, evidence: Evidence, labels: Labels) -> Float[Tensor, "site copy sample"]:
         """Bits for the class of each sample."""
         shares = _at(_log_shares(evidence, self.prior, self.strength), labels).exp()
-        rare = self.prior.gather(1, labels)
-        return -((1 - self.doubt) * shares + self.doubt * rare).log2()
+        plain = self.prior.gather(1, labels)
+        mixed = (1 - self.doubt) * shares + self.doubt * plain
+        return -torch.where(self.strength[..., None] > 0, mixed, plain).log2()
 
     def plain_bits(self, labels: Labels) -> Float[Tensor, "copy sample"]:
         """The same by frequencies alone."""

@@ -83,6 +83,8 @@ def _panels(study: Study, rows: Sequence[Row], measure: str) -> list[tuple[str, 
     ]
     if any(row[f"{measure}_control"] is not None for row in rows):
         panels.append((plain(f"The same probe on {study.control}"), f"{measure}_control"))
+    if any(row.get(f"{measure}_control_task") is not None for row in rows):
+        panels.append(("Control task: every type of prompt has the target of a random type", f"{measure}_control_task"))
     return panels
 
 
@@ -99,10 +101,10 @@ def _cells(
 ) -> go.Heatmap:
     printed = len(sites) <= _PRINTED_UP_TO
     return go.Heatmap(
-        z=[[None if row is None else row[key] for row in line] for line in found],
+        z=[[None if row is None else row.get(key) for row in line] for line in found],
         x=list(sites),
         y=list(targets),
-        text=[["" if row is None or not printed else _short(row[key]) for row in line] for line in found],
+        text=[["" if row is None or not printed else _short(row.get(key)) for row in line] for line in found],
         texttemplate="%{text}",
         textfont={"size": 11},
         hovertext=[["" if row is None else told(row, measure) for row in line] for line in found],

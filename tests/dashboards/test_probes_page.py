@@ -230,6 +230,9 @@ def test_codes_of_classes_stand_beside_their_controls_and_records_without_them_a
     assert table.rows[2][1] == f"{rows[2]['v_information']:.3f}"
     names = [trace.name for trace in scores_figure(study, "logistic", "resid", "5", "latent:pool_index").data]
     assert "control task" in names
+    figure = map_figure(study, "logistic", "resid", "5")
+    assert figure.layout.annotations[-1].text.startswith("Control task: every type")
+    assert figure.data[3].z[0][2] == rows[2]["accuracy_control_task"]
     older = json.loads(json.dumps(record))
     added = [name for name in older["rows"][0] if "_information_" in name or "code_length" in name]
     for each in older["rows"]:

@@ -129,6 +129,9 @@ def test_probabilities_add_up_and_a_class_never_fitted_keeps_its_frequency():
     weighed = prior[0, [0, 1, 3]] * torch.tensor([0.0, 1.4, -0.7], dtype=torch.float64).exp()
     expected = 0.9 * weighed / weighed.sum() * (7.5 / 8) + 0.1 * prior[0, [0, 1, 3]]
     torch.testing.assert_close(shares[[0, 1, 3]], expected)
+    nobody = ClassCode(prior, torch.zeros(1, 1, dtype=torch.float64), 0.1)
+    everyone = torch.arange(4)[None]
+    assert torch.equal(nobody.bits(evidence, everyone)[0], nobody.plain_bits(everyone))
     assert as_labels(torch.tensor([[[7.0], [2.0]]]), torch.tensor([2, 5, 7])).tolist() == [[2, 0]]
 
 
