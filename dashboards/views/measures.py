@@ -14,8 +14,9 @@ from dashboards.jobs import Jobs
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph, region_label
+from dashboards.views.agreement_choice import DEFAULTS, READINGS, Shown, beside_of, shown_of
 from dashboards.views.parts import card, text_table
-from dashboards.views.picking import DEFAULTS, READINGS, Picking, Shown, beside_of, framed, register_picking, shown_of
+from dashboards.views.picking import Picking, framed, register_picking
 from dashboards.views.record import View
 from workbench.analyses import FORGETTING, MEASURES
 

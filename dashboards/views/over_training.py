@@ -19,9 +19,10 @@ from dashboards.jobs import Job, Jobs
 from dashboards.state import FINAL_NORM, PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.agreement_choice import READINGS, complete
 from dashboards.views.missing import tell_job, tell_no_run
 from dashboards.views.parts import card, command, text_table
-from dashboards.views.picking import READINGS, Picking, complete, framed, register_picking
+from dashboards.views.picking import Picking, framed, register_picking
 from dashboards.views.record import View
 from workbench.errors import InputError
 

@@ -1,4 +1,4 @@
-"""What pages on agreement records share: choosing run, checkpoint and reading, and saying what is missing."""
+"""Controls of pages on agreement records, which follow the address and are followed by it, and what is missing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,20 +9,21 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, ctx, html, set_props
 
 from dashboards.jobs import Jobs
-from dashboards.state import FINAL_NORM, RAW, PageState
+from dashboards.state import FINAL_NORM, PageState
 from dashboards.store import RunStore
-from dashboards.theme import label, layer_label, region_label
+from dashboards.theme import label
 from dashboards.views import missing
-from dashboards.views.one_run import checkpoint_options, checkpoints, with_run
+from dashboards.views.agreement_choice import (
+    DEFAULTS,
+    beside_of,
+    comparable,
+    complete,
+    options_of,
+    part_of,
+    record_of,
+)
 from workbench.agreement.config import AgreementConfig
-from workbench.agreement.measures import MEASURES
-from workbench.baselines import BASELINES
 from workbench.errors import InputError
-
-READINGS = {RAW: "as they are", FINAL_NORM: "through final norm"}
-_FIRST_CHOICE = "newton"
-DEFAULTS = {"measure": "sim_e", "region": "all", "scale": "log"}
-"""What is shown where the address names none."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,6 @@ class Picking:
     def id(self, thing: str) -> str:
         """The id of a component of the page."""
         return f"{self.page}-{thing}"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a page shows.
-
-    Attributes:
-        state: Everything chosen.
-        record: The agreement record.
-        part: The record itself, or its part for the reading through the final norm.
-    """
-
-    state: PageState
-    record: Mapping[str, Any]
-    part: Mapping[str, Any]
 
 
 # Layout
@@ -182,87 +168,6 @@ def _value(state: PageState, name: str) -> Any:
     return str(value) if isinstance(value, int) else value or DEFAULTS.get(name)
 
 
-def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, str]]]:
-    """What every control offers."""
-    record = record_of(store, state)
-    part = part_of(record, state.reading) if record else None
-    steps = checkpoints(store, state.run)
-    kept = store.agreements(state.run).records if state.run and steps else {}
-    readings = [RAW, FINAL_NORM] if record is None or record.get("final_norm") else [RAW]
-    families = list(part["layers"][0]["families"]) if part else []
-    layers = [layer["layer"] for layer in part["layers"]] if part else []
-    return {
-        "run": [{"value": name, "label": name} for name in store.names()],
-        "checkpoint": checkpoint_options(steps, kept),
-        "reading": [{"value": key, "label": READINGS[key]} for key in readings],
-        "family": [_family_option(name, families) for name in dict.fromkeys([*families, *comparable()])],
-        "layer": [{"value": str(layer), "label": layer_label(layer)} for layer in layers],
-        "measure": [{"value": name, "label": each.label} for name, each in MEASURES.items()],
-        "region": [{"value": each["name"], "label": region_label(each)} for each in _regions(store, state)],
-        "scale": [{"value": each, "label": each} for each in ("log", "linear")],
-    }
-
-
-def comparable() -> list[str]:
-    """Algorithms that iterate and need no further data: layers can be compared with each of their steps."""
-    return [name for name, each in BASELINES.items() if each.iterative and not each.required]
-
-
-def _family_option(name: str, computed: Sequence[str]) -> dict[str, str]:
-    return {"value": name, "label": label(name) + ("" if name in computed else " · not compared yet")}
-
-
-def _regions(store: RunStore, state: PageState) -> Sequence[Mapping[str, Any]]:
-    found = beside_of(store, state, "measures")
-    return found["regions"] if found else [{"name": "all", "label": ""}]
-
-
-def beside_of(store: RunStore, state: PageState, analysis: str) -> Mapping[str, Any] | None:
-    """The record of an analysis beside the chosen agreement record, if there is one."""
-    if state.run is None or state.checkpoint is None:
-        return None
-    try:
-        return store.beside(state.run, analysis).get((state.checkpoint, state.reading == FINAL_NORM))
-    except InputError:
-        return None
-
-
-def complete(store: RunStore, state: PageState) -> PageState:
-    """The state with a default for everything that is not chosen or not there.
-
-    The default run is the newest with results; its last computed checkpoint; its last layer. A run or checkpoint
-    that is named but missing stays, so that the page can say so.
-    """
-    reading = state.reading if state.reading in READINGS else RAW
-    state = with_run(store, state, store.has_agreement, lambda run: store.agreements(run).records)
-    state = replace(state, reading=reading, family=state.family or _FIRST_CHOICE)
-    record = record_of(store, state)
-    if record is None:
-        return state
-    if reading == FINAL_NORM and not record.get("final_norm"):
-        state = replace(state, reading=RAW)
-    layers = part_of(record, state.reading)["layers"]
-    families = list(layers[0]["families"])
-    layer = state.layer if state.layer is not None and state.layer < len(layers) else len(layers) - 1
-    family = state.family if state.family in (*families, *comparable()) else families[0]
-    return replace(state, layer=layer, family=family)
-
-
-def record_of(store: RunStore, state: PageState) -> Mapping[str, Any] | None:
-    """The agreement record of the chosen run and checkpoint, if there is one."""
-    if state.run is None or state.checkpoint is None:
-        return None
-    try:
-        return store.agreements(state.run).records.get(state.checkpoint)
-    except InputError:
-        return None
-
-
-def part_of(record: Mapping[str, Any], reading: str | None) -> Mapping[str, Any]:
-    """The record itself, or its part for the reading through the final norm."""
-    return record["final_norm"] if reading == FINAL_NORM and record.get("final_norm") else record
-
-
 def settle(
     store: RunStore,
     jobs: Jobs,
@@ -336,10 +241,3 @@ def _tell_what(picking: Picking, state: PageState, record: Mapping[str, Any] | N
     if picking.beside:
         return "have not been measured in all ways yet"
     return f"have not been compared with {label(str(state.family))} yet"
-
-
-def shown_of(store: RunStore, search: str | None) -> Shown | None:
-    """What a complete query string shows, or None without a record."""
-    state = PageState.of(search)
-    record = record_of(store, state) if search else None
-    return Shown(state, record, part_of(record, state.reading)) if record else None

@@ -12,8 +12,9 @@ from dashboards.jobs import Jobs
 from dashboards.store import RunStore
 from dashboards.tables import FILTER_NOTE, filter_table
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.agreement_choice import READINGS, shown_of
 from dashboards.views.parts import card, text_table
-from dashboards.views.picking import READINGS, Picking, framed, register_picking, shown_of
+from dashboards.views.picking import Picking, framed, register_picking
 from dashboards.views.record import View
 
 PATH = "/spectrum"

@@ -14,8 +14,9 @@ from dashboards.planted import planted_confusion
 from dashboards.store import RunStore
 from dashboards.tables import NEARNESS_NOTE, nearness_table, tell_equals, tell_ridge
 from dashboards.theme import as_scheme, empty_figure, graph
+from dashboards.views.agreement_choice import shown_of
 from dashboards.views.parts import card, command, sentences, text_table, verdict_box
-from dashboards.views.picking import Picking, framed, register_picking, shown_of
+from dashboards.views.picking import Picking, framed, register_picking
 from dashboards.views.record import View
 
 PATH = "/verdict"

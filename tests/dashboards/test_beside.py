@@ -15,7 +15,7 @@ from dashboards.jobs import Jobs
 from dashboards.report import build_report
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views import agreement, measures, over_training, picking
+from dashboards.views import agreement, agreement_choice, measures, over_training, picking
 from tests.dashboards.made import (
     BEST,
     LAYERS,
@@ -204,8 +204,8 @@ def test_the_page_of_measures_follows_measure_and_region(full, store):
     assert "SimE" in measures.show_measure(store, SEEN, "dark").layout.title.text
     assert len(measures.show_linearity(store, SEEN, "light").data) == 3
     assert len(measures.show_forgetting(store, SEEN, "light").data) > LAYERS
-    state = picking.complete(store, PageState("seen"))
-    options = picking.options_of(store, state)
+    state = agreement_choice.complete(store, PageState("seen"))
+    options = agreement_choice.options_of(store, state)
     assert [each["value"] for each in options["region"]] == ["all", "below_d", "near_d", "above_d"]
     assert [each["value"] for each in options["measure"]] == list(MEASURES)
 

@@ -11,7 +11,7 @@ from dashboards.app import create_app, shell, show_links, show_page, tell_error
 from dashboards.jobs import Jobs
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views import VIEWS, agreement, picking, runs, spectrum
+from dashboards.views import VIEWS, agreement, agreement_choice, picking, runs, spectrum
 from dashboards.views import verdict as verdict_view
 from tests.dashboards.made import CONFIG, LAYERS, agreement_record, make_run, silent_verdict
 from workbench.runs import RunFolder
@@ -171,14 +171,14 @@ def test_selecting_a_row_changes_the_address_once(store):
 
 
 def test_defaults_are_the_run_with_results_its_last_record_and_last_layer(store):
-    state = picking.complete(store, PageState())
+    state = agreement_choice.complete(store, PageState())
     assert state == PageState("seen", 4, "raw", "newton", 3)
 
 
 def test_what_does_not_exist_in_the_address_falls_back_or_stays_to_be_told(store):
-    state = picking.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
+    state = agreement_choice.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
     assert state == PageState("seen", 4, "raw", "gd", 3)
-    assert picking.complete(store, PageState(run="nobody")).run == "nobody"
+    assert agreement_choice.complete(store, PageState(run="nobody")).run == "nobody"
 
 
 def _chosen(store, trigger, search="", **given):
@@ -294,8 +294,8 @@ def test_damaged_records_are_told_beside_the_button(store, root):
 def test_a_record_without_final_norm_is_read_raw(store, root):
     folder = make_run(root, "bare", steps=(4,))
     folder.save_result("agreement", "k", {**agreement_record("bare", 4), "final_norm": None})
-    assert picking.complete(store, PageState("bare", reading="final_norm")).reading == "raw"
-    options = picking.options_of(store, picking.complete(store, PageState("bare")))
+    assert agreement_choice.complete(store, PageState("bare", reading="final_norm")).reading == "raw"
+    options = agreement_choice.options_of(store, agreement_choice.complete(store, PageState("bare")))
     assert [each["value"] for each in options["reading"]] == ["raw"]
 
 
@@ -305,9 +305,9 @@ def test_every_family_of_the_record_is_offered_and_anchors_stay(store, root):
         layer["families"]["gd_plus_plus"] = layer["families"]["gd"]
     record["trend"]["gd_plus_plus"] = record["trend"]["gd"]
     make_run(root, "many", steps=(4,)).save_result("agreement", "k", record)
-    offered = picking.options_of(store, picking.complete(store, PageState("many")))["family"]
+    offered = agreement_choice.options_of(store, agreement_choice.complete(store, PageState("many")))["family"]
     assert [each["label"] for each in offered[:4]] == ["Gradient descent", "Newton", "Conjugate gradient", "GD++"]
-    assert {each["value"] for each in offered} == set(picking.comparable())
+    assert {each["value"] for each in offered} == set(agreement_choice.comparable())
     assert all(each["label"].endswith("· not compared yet") for each in offered[4:])
     heat = agreement.show_heat(store, PageState("many", 4, "raw", "gd_plus_plus", 1).search, "light")
     assert "GD++" in heat.layout.title.text

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views.picking import complete
+from dashboards.views.agreement_choice import complete
 from dashboards.views.runs import show_curve, show_run
 from tests.helpers import tiny_config, tiny_run
 from workbench import zoo
