@@ -14,7 +14,8 @@ from circuits.detectors import HEAD_DETECTORS
 from circuits.extreme import massive_activations
 from circuits.folding import FoldedWeights
 from circuits.interventions import loss_changes
-from circuits.labels import LabelRules, contrast, labels
+from circuits.labels import LabelRules
+from circuits.one_head import AllHeads, WeightScores, first_over_others, head_row
 from circuits.reading import Reading, ReadingConfig, read_repeated, read_text
 from circuits.record import Mean
 from circuits.stimuli import repeated
@@ -105,20 +106,14 @@ def measure_heads(
     tell("looking for heads on repeated random tokens")
     scores, chances = _detected(model, readings, ids, first, config, max(b.tokens.shape[1] for b in domains.values()))
     screened = _screened(model, domains, readings, config, tell) if config.interventions else None
-    changes = _changes(model, domains, readings, config, tell, screened) if config.interventions else None
+    changes = _changes(model, domains, readings, config, tell, screened) if config.interventions else {}
     tell("reading the weights")
-    of_weights = _weight_scores(weights, ids)
+    found = AllHeads(readings, scores, chances, changes, screened, _weight_scores(weights, ids), config.rules)
     text = next(iter(domains.values()))
     return {
         "bos": {"token": first, "policy": "none" if first is None else "begins every prompt"},
         "domains": {name: _domain(domains[name], reading) for name, reading in readings.items()},
-        "heads": [
-            {
-                **_head(layer, head, readings, scores, chances, changes, of_weights, config),
-                "screened": None if screened is None else _data_of(screened, layer, head),
-            }
-            for layer, head in _all_heads(readings)
-        ],
+        "heads": [head_row(found, layer, head) for layer, head in _all_heads(readings)],
         "layers": _layers(readings),
         "sink_tokens": _sink_tokens(readings, text.tokens),
         "extreme": _extremes(model, readings, text, config),
@@ -154,10 +149,6 @@ def _screened(
     return loss_changes(model, few, losses, mean_z, config.n_batch, tell, kinds=["zeroed"])["zeroed"]
 
 
-def _data_of(by: Mapping[str, Tensor], layer: int, head: int) -> dict[str, Any]:
-    return {name: to_data(Mean.of(each[layer, head])) for name, each in by.items()}
-
-
 def _changes(
     model: Hooked,
     domains: Mapping[str, TokenBatch],
@@ -185,7 +176,7 @@ def _extremes(
     """Sinks, drains, peaks and the largest activations, apart."""
     return {
         "sink": {name: sink_rates(reading, config) for name, reading in readings.items()},
-        "drain": {name: _ratio(reading.value_norms).tolist() for name, reading in readings.items()},
+        "drain": {name: first_over_others(reading.value_norms).tolist() for name, reading in readings.items()},
         "peak": {name: reading.stream_norms.tolist() for name, reading in readings.items()},
         "massive": [to_data(each) for each in massive_activations(model, text.tokens[:_N_EXTREME])],
     }
@@ -236,94 +227,11 @@ def _detected(
     return scores | found, chances | expected
 
 
-@dataclass(frozen=True, eq=False)
-class _WeightScores:
-    copying: Any
-    compositions: Mapping[str, composing.Compositions]
-
-
-def _weight_scores(weights: FoldedWeights | None, ids: range) -> _WeightScores | None:
+def _weight_scores(weights: FoldedWeights | None, ids: range) -> WeightScores | None:
     if weights is None:
         return None
     kinds = {kind: composing.compositions(weights, kind) for kind in composing.KINDS}
-    return _WeightScores(copying(weights, ids), kinds)
-
-
-def _head(
-    layer: int,
-    head: int,
-    readings: Mapping[str, Reading],
-    scores: Mapping[str, Tensor],
-    chances: Mapping[str, Tensor],
-    changes: Mapping[str, Mapping[str, Tensor]] | None,
-    of_weights: _WeightScores | None,
-    config: HeadsConfig,
-) -> dict[str, Any]:
-    at = (layer, head)
-    found = {name: Mean.of(score[at]) for name, score in scores.items()}
-    expected = {name: Mean.of(chance) for name, chance in chances.items()}
-    sink = {name: Mean.of(reading.sink_mass[at]) for name, reading in readings.items()}
-    uniform = {name: Mean.of(reading.uniform_sink_mass) for name, reading in readings.items()}
-    entropy = {name: Mean.of(reading.entropy[at]) for name, reading in readings.items()}
-    lost = {kind: {name: Mean.of(each[at]) for name, each in by.items()} for kind, by in (changes or {}).items()}
-    differs = contrast(sink, lost["zeroed"], config.rules) if lost else None
-    ratios = {name: _ratio(reading.value_norms)[at].item() for name, reading in readings.items()}
-    chance: dict[str, Any] = {name: each.mean for name, each in expected.items()}
-    chance |= {"sink_mass": _mean_of(uniform), "sink_mass_by_domain": _means(uniform), "entropy": 1.0}
-    chance |= {"value_ratio": 1.0, "loss_change_zeroed": 0.0, "copying": None}
-    copied: dict[str, Any] = {"copying": None, "copying_z": None, "composition": {}}
-    if of_weights is not None:
-        told = of_weights.copying
-        level, spread = told.chance[at].item(), told.chance_std[at].item()
-        copied["copying"] = told.score[at].item()
-        copied["copying_z"] = (copied["copying"] - level) / spread if spread > 0 else None
-        chance["copying"] = level
-        partners = {kind: each.partner(*at) for kind, each in of_weights.compositions.items()}
-        copied["composition"] = {kind: to_data(partner) for kind, partner in partners.items()}
-    return {
-        "layer": layer,
-        "head": head,
-        **{name: each.mean for name, each in found.items()},
-        **copied,
-        "sink_mass": _mean_of(sink),
-        "sink_mass_by_domain": _means(sink),
-        "entropy_by_domain": _means(entropy),
-        "value_ratio": sum(ratios.values()) / len(ratios),
-        "value_ratio_by_domain": ratios,
-        "loss_change_zeroed": _mean_of(lost["zeroed"]) if lost else None,
-        "loss_change_by_domain": _means(lost["zeroed"]) if lost else None,
-        "loss_changes": {kind: {name: to_data(each) for name, each in by.items()} for kind, by in lost.items()},
-        "contrast": to_data(differs) if differs else None,
-        "labels": labels(found, expected, sink, differs, config.rules),
-        "chance": chance,
-        "standard_errors": {
-            **{name: each.standard_error for name, each in found.items()},
-            "sink_mass_by_domain": {name: each.standard_error for name, each in sink.items()},
-            "entropy_by_domain": {name: each.standard_error for name, each in entropy.items()},
-        },
-        "prompts": {
-            "sink_mass": {name: _rounded(reading.sink_mass[at]) for name, reading in readings.items()},
-            **{kind: {name: _rounded(each[at]) for name, each in by.items()} for kind, by in (changes or {}).items()},
-        },
-    }
-
-
-def _means(by: Mapping[str, Mean]) -> dict[str, float]:
-    return {name: each.mean for name, each in by.items()}
-
-
-def _mean_of(by: Mapping[str, Mean]) -> float:
-    """Every domain counts the same."""
-    return sum(each.mean for each in by.values()) / len(by)
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [float(f"{value:.4g}") for value in values.tolist()]
-
-
-def _ratio(norms: Tensor) -> Tensor:
-    """Norm at position 0 over the mean at all others."""
-    return norms[..., 0] / norms[..., 1:].mean(-1)
+    return WeightScores(copying(weights, ids), kinds)
 
 
 def _domain(batch: TokenBatch, reading: Reading) -> dict[str, Any]:
@@ -337,7 +245,7 @@ def _domain(batch: TokenBatch, reading: Reading) -> dict[str, Any]:
 
 def _layers(readings: Mapping[str, Reading]) -> list[dict[str, Any]]:
     """Residual ratio after every block: norm at position 0 over the mean norm elsewhere, and their difference."""
-    by = {name: _ratio(reading.stream_norms) for name, reading in readings.items()}
+    by = {name: first_over_others(reading.stream_norms) for name, reading in readings.items()}
     gaps = {name: r.stream_norms[:, 0] - r.stream_norms[:, 1:].mean(-1) for name, r in readings.items()}
     n_layers = len(next(iter(by.values()))) - 1
     return [
