@@ -23,7 +23,7 @@ class RegressionLaw:
         spectrum: Eigenvalues of the covariance of x, in the order of the rows of the basis.
         basis: Eigenvectors as rows; None if they are drawn anew, uniformly, for each prompt.
         prior: Second moment of w, E[w w^T]; of the best linear fit where the target is not linear.
-        noise_variance: Of the labels.
+        noise_variance: Of the labels; the mean over prompts.
         inputs: Law of a coordinate of z, in a word.
         excess_kurtosis: Of that law: E[z^4] - 3.
         weights: Law of w, in a word.
@@ -31,6 +31,7 @@ class RegressionLaw:
         target: What y is of x but for the noise, in a word.
         variance_moments: E v, E v^2 and E v^3 of an eigenvalue v where eigenvalues too are drawn anew for each prompt,
             independently; the spectrum then holds their means, and ``basis`` is None.
+        one_noise_level: Whether the noise variance is that of every prompt.
     """
 
     n_examples: int
@@ -44,6 +45,7 @@ class RegressionLaw:
     symmetric_weights: bool = True
     target: str = "linear"
     variance_moments: Moments | None = None
+    one_noise_level: bool = True
 
     @property
     def d_input(self) -> int:
@@ -71,7 +73,8 @@ class FunctionLaw:
         nodes: Places of x that stand for its law, exactly so for smooth functions.
         shares: Their shares, which sum to 1.
         second_moment: E[f(x) f(x')] at all pairs of them.
-        noise_variance: Of the labels.
+        noise_variance: Of the labels; the mean over prompts.
+        one_noise_level: Whether that is the noise variance of every prompt.
     """
 
     n_examples: int

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from workbench import baselines
 from workbench.against_theory.study import setting_of
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
@@ -14,6 +15,7 @@ from workbench.tasks import (
     MultiTaskRegression,
     NonlinearRegression,
     RandomCovarianceRegression,
+    RandomNoiseRegression,
     SineRegression,
 )
 from workbench.theory import CLOSED_FORMS, Curve, OneStep, Scalar, Setting, Steps
@@ -143,6 +145,23 @@ def test_every_closed_form_says_something_where_it_applies():
 def test_the_autoregressive_form_refuses_a_start_whose_odd_moments_stay():
     fault = CLOSED_FORMS["autoregressive_step"].fault(of_sequence(constant_start(3), sign_symmetric=False))
     assert fault == "odd mixed moments of the start must vanish; those of 'given' do not"
+
+
+def test_where_prompts_differ_in_noise_no_ridge_is_called_bayes():
+    """What is linear in the labels errs as at the mean noise variance."""
+    at = Setting(RandomNoiseRegression().law(), LSA, "random_noise_regression")
+    assert applying(at) == applying(setting(noise_std=0.5)) - {"bayes_limit_curve"}
+    assert "noise level must be that of every prompt; got 'one per prompt'" in CLOSED_FORMS["bayes_limit_curve"].fault(
+        at
+    )
+    task = RandomNoiseRegression(d_input=3, n_context=13)
+    batch = task.prompts(0, "test", 0, 20_000).to(dtype=torch.float64)
+    said = baselines.predict("ols", batch.xs, batch.ys)[:, -1]
+    missed = (said - (batch.ys - batch.latents["noise"])[:, -1]).square()
+    curve = CLOSED_FORMS["least_squares_curve"](Setting(task.law(), replace(LSA, d_model=4), task.name))
+    assert isinstance(curve, Curve)
+    assert curve.at[-1] == 12
+    assert abs(missed.mean() - curve.excess[-1]) < 5 * missed.std() / 20_000**0.5
 
 
 def test_covariances_with_drawn_eigenvalues_have_a_step_of_their_own():

@@ -98,7 +98,8 @@ class RandomNoiseRegression(RegressionTask):
         """The law of full prompts, in float64, with the mean noise variance."""
         eye = torch.eye(self.d_input, dtype=torch.float64)
         noise = float(self.noise_std**2 * mean_square(self.noise_law, self.smallest_share))
-        return RegressionLaw(self.n_context - 1, eye.diag(), eye, self.w_scale**2 * eye, noise)
+        prior = self.w_scale**2 * eye
+        return RegressionLaw(self.n_context - 1, eye.diag(), eye, prior, noise, one_noise_level=self.noise_std == 0)
 
     def facts(self) -> tuple[LabelFacts, ...]:
         """Exact moments, from the law: they are linear in the noise variance, of which the mean counts."""

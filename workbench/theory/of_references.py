@@ -9,6 +9,7 @@ from workbench.theory.setting import (
     GAUSSIAN_INPUTS,
     GAUSSIAN_WEIGHTS,
     NOISY,
+    ONE_NOISE_LEVEL,
     REGRESSION,
     SYMMETRIC,
     WHITENED,
@@ -61,7 +62,7 @@ RIDGE_LIMIT = ClosedForm(
     label="Bayes ridge, many dimensions",
     statement="excess risk of the Bayes ridge in the limit of many dimensions at this ratio d/n",
     source="Dobriban and Wager 2018, arXiv:1507.03003",
-    assumptions=(*_WHITE_LAW, GAUSSIAN_WEIGHTS, NOISY),
+    assumptions=(*_WHITE_LAW, GAUSSIAN_WEIGHTS, NOISY, ONE_NOISE_LEVEL),
     parameters=_ANY,
     function=_reference(ridge_limit_excess),
 )

@@ -190,6 +190,10 @@ NOISY = Assumption(
     "labels are noisy",
     _of_law("noise variance", "be above 0", lambda law: law.noise_variance > 0, field="noise_variance"),
 )
+ONE_NOISE_LEVEL = Assumption(
+    "all prompts are equally noisy",
+    _of_law("noise level", "be that of every prompt", lambda law: law.one_noise_level, told="one per prompt"),
+)
 NOISELESS = Assumption(
     "labels have no noise",
     _of_law("noise variance", "be 0", lambda law: law.noise_variance == 0, field="noise_variance"),
