@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from dashboards.figures.copying import copying_figure
+from dashboards.figures.implied import implied_figure, spectra_figure
 from dashboards.figures.shifts import best_form, shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -12,6 +13,7 @@ from dashboards.figures.weights import (
     gamma_figure,
     patterns_figure,
     patterns_height,
+    products_figure,
 )
 from dashboards.report_page import Panel, figure_place, html_table
 from dashboards.theory_tables import (
@@ -23,6 +25,9 @@ from dashboards.theory_tables import (
     fault_table,
     theory_table,
 )
+
+_MOST_LAYERS = 5
+"""Layers whose products are drawn."""
 
 
 def theory_panels(record: Mapping[str, Any] | None) -> list[Panel]:
@@ -36,15 +41,24 @@ def theory_panels(record: Mapping[str, Any] | None) -> list[Panel]:
     curves = any(form["curve"] and form["curve"]["is_model"] for form in record["closed_forms"])
     return [
         *([Panel("theory-gamma", 420, partial(gamma_figure, record))] if record["gamma"] else []),
+        *_weight_panels(record),
+        *([Panel("theory-implied", 400, partial(implied_figure, record))] if record.get("implied") else []),
         *([Panel("theory-distance", 420, partial(distance_figure, record))] if record["over_training"] else []),
         *([Panel("theory-copying", 560, partial(copying_figure, record))] if record.get("copying") else []),
         *([Panel("theory-curves", 440, partial(curves_figure, record))] if curves else []),
         *([Panel("theory-shifts", shifts_height(record), partial(shifts_figure, record))] if best_form(record) else []),
-        *(
-            [Panel("theory-patterns", patterns_height(record), partial(patterns_figure, record))]
-            if record["weights"]
-            else []
-        ),
+    ]
+
+
+def _weight_panels(record: Mapping[str, Any]) -> list[Panel]:
+    """Products of the first layers, spectra and patterns, where weights are told in data coordinates."""
+    if not record["weights"]:
+        return []
+    layers = range(1, 1 + min(_MOST_LAYERS, len(record["weights"]["key_query"])))
+    return [
+        *[Panel(f"theory-products-{layer}", 520, partial(products_figure, record, layer)) for layer in layers],
+        *([Panel("theory-spectra", 420, partial(spectra_figure, record))] if record["weights"].get("spectra") else []),
+        Panel("theory-patterns", patterns_height(record), partial(patterns_figure, record)),
     ]
 
 

@@ -32,9 +32,9 @@ def gamma_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
     titles = ["Theory", "The model's predictions", "Difference"]
     figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.07)
     for col, matrix in enumerate((theory, found, apart), 1):
-        figure.add_trace(_map(matrix, names, names, "row {}, column {}"), row=1, col=col)
+        figure.add_trace(heat_map(matrix, names, names, "row {}, column {}"), row=1, col=col)
     title = "Gamma of the prediction q · Γ g, g the mean of y x over the examples"
-    return _finished(figure, title, [theory, found, apart], scheme, down="Query coordinate", across="g coordinate")
+    return finished_maps(figure, title, [theory, found, apart], scheme, down="Query coordinate", across="g coordinate")
 
 
 def products_figure(record: Mapping[str, Any], layer: int, scheme: Scheme = "light") -> go.Figure:
@@ -60,10 +60,10 @@ def products_figure(record: Mapping[str, Any], layer: int, scheme: Scheme = "lig
     )
     names = token_names(len(read[0]), weights["d_input"])
     for head in range(n_heads):
-        figure.add_trace(_map(scores[head], names, names, "key {}, query {}"), row=1, col=head + 1)
-        trace = _map([read[head]], [""], names, "{}key {}").update(coloraxis="coloraxis2")
+        figure.add_trace(heat_map(scores[head], names, names, "key {}, query {}"), row=1, col=head + 1)
+        trace = heat_map([read[head]], [""], names, "{}key {}").update(coloraxis="coloraxis2")
         figure.add_trace(trace, row=2, col=head + 1)
-    figure = _finished(figure, f"Layer {layer}: products of its heads", scores, scheme, down="Key", across="Query")
+    figure = finished_maps(figure, f"Layer {layer}: products of its heads", scores, scheme, down="Key", across="Query")
     figure.update_xaxes(title={"text": "Key"}, row=2)
     figure.update_yaxes(title={"text": ""}, showticklabels=False, row=2)
     figure.update_layout(coloraxis2=_scale([read], 0.12, 0.3, "read"), coloraxis=_scale(scores, 0.67, 0.7, "score"))
@@ -76,7 +76,15 @@ def token_names(d_token: int, d_input: int) -> list[str]:
     return [f"x{i + 1}" for i in range(d_input)] + (["y"] if labels == 1 else [f"y{i + 1}" for i in range(labels)])
 
 
-def _map(matrix: Sequence[Sequence[float]], down: Sequence[str], across: Sequence[str], told: str) -> go.Heatmap:
+def heat_map(matrix: Sequence[Sequence[float]], down: Sequence[str], across: Sequence[str], told: str) -> go.Heatmap:
+    """A matrix as cells, with values in them where there is room.
+
+    Args:
+        matrix: Rows downwards.
+        down: Names of rows.
+        across: Names of columns.
+        told: What a cell is called, of the names of its row and column.
+    """
     printed = len(across) <= _PRINTED_UP_TO
     return go.Heatmap(
         z=matrix,
@@ -96,7 +104,17 @@ def _map(matrix: Sequence[Sequence[float]], down: Sequence[str], across: Sequenc
     )
 
 
-def _finished(figure: go.Figure, title: str, matrices: Any, scheme: Scheme, *, down: str, across: str) -> go.Figure:
+def finished_maps(figure: go.Figure, title: str, matrices: Any, scheme: Scheme, *, down: str, across: str) -> go.Figure:
+    """Axes, title and one colour scale for all matrices of a figure.
+
+    Args:
+        figure: Of heat maps.
+        title: Its title.
+        matrices: All of them.
+        scheme: Colour scheme.
+        down: Title of rows.
+        across: Title of columns.
+    """
     figure.update_xaxes(showgrid=False, type="category", title={"text": across})
     figure.update_yaxes(showgrid=False, type="category", autorange="reversed")
     figure.update_yaxes(title={"text": down}, row=1, col=1)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from dash import Dash, Input, Output, ctx, html, set_props
 
 from dashboards.figures.copying import copying_figure
+from dashboards.figures.implied import implied_figure, spectra_figure
 from dashboards.figures.shifts import shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -57,6 +58,8 @@ def layout() -> Any:
     figures = [
         card(graph("weights-gamma", "mesascope-gamma", 400)),
         card(graph("weights-products", "mesascope-products", 520)),
+        card(graph("weights-spectra", "mesascope-spectra", 420)),
+        card(graph("weights-implied", "mesascope-implied-steps", 400)),
         card(graph("weights-distance", "mesascope-distance-to-theory", 420)),
         card(graph("weights-copying", "mesascope-copying", 560)),
         card(graph("weights-curves", "mesascope-theory-curves", 440)),
@@ -91,6 +94,8 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
 
 FIGURES = {
     "gamma": gamma_figure,
+    "spectra": spectra_figure,
+    "implied": implied_figure,
     "distance": distance_figure,
     "copying": copying_figure,
     "curves": curves_figure,
@@ -114,6 +119,8 @@ HEIGHTS = {
     "products": _of_weights(lambda _: 520),
     "shifts": shifts_height,
     "gamma": _or_a_line(gamma_figure, 400),
+    "spectra": _or_a_line(spectra_figure, 420),
+    "implied": _or_a_line(implied_figure, 400),
     "distance": _or_a_line(distance_figure, 420),
     "copying": _or_a_line(copying_figure, 560),
     "curves": _or_a_line(curves_figure, 440),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.against_theory.config import TheoryConfig
-from workbench.against_theory.observed import drawn, lengthened, observe
+from workbench.against_theory.observed import drawn, lengthened, observe, pieces
 from workbench.against_theory.of_steps import signed
 from workbench.against_theory.record import to_record
 from workbench.against_theory.seeds import over_runs
@@ -234,3 +234,14 @@ def test_settings_out_of_range_are_refused(changes):
     (name,) = changes
     with pytest.raises(InputError, match=f"{name} must be a whole number of at least"):
         TheoryConfig(**changes)
+
+
+def test_long_prompts_run_a_few_at_once():
+    model = optimal(TASK)
+    short, long = (drawn(TASK, 500, 0, n_examples=n) for n in (N, 100 * N))
+    assert pieces(model, short) == 4000
+    few = pieces(lengthened(model, 100 * N), long)
+    assert few * (100 * N) ** 2 < 2**24
+    seen = observe(lengthened(model, 100 * N), long.prompts(0, 2 * few + 1))
+    again = observe(lengthened(model, 100 * N), long.prompts(2 * few, 2 * few + 1))
+    torch.testing.assert_close(seen.said[-1:], again.said)

@@ -9,6 +9,7 @@ from dash import html
 from playwright.sync_api import expect
 
 from dashboards.figures.copying import copying_figure
+from dashboards.figures.implied import implied_figure, spectra_figure
 from dashboards.figures.shifts import best_form, shifts_figure, shifts_height
 from dashboards.figures.weights import (
     curves_figure,
@@ -245,3 +246,29 @@ def test_attention_to_partners_is_told_in_numbers(copied, built):
     assert {row[4] for row in rows[:8]} == {"0.111"}
     assert not copying_table(built).rows
     assert "Attention between inputs and labels" in theory_section(copied, theory_panels(copied))
+
+
+# Steps and spectra
+
+
+def test_steps_of_layers_are_drawn_as_matrices(built, plain):
+    (trace,) = implied_figure(built).data
+    assert trace.z[0][0] == pytest.approx(0.6, abs=1e-6)
+    assert trace.z[0][1] == pytest.approx(0, abs=1e-6)
+    assert built["implied"][0]["r2"] == pytest.approx(1)
+    assert built["implied"][0]["null"] < 0.5
+    assert "hold no weights of their own" in implied_figure(plain).layout.annotations[0].text
+
+
+def test_spectra_stand_on_those_of_random_weights(built, plain):
+    traces = {trace.name: trace for trace in spectra_figure(built, "dark").data}
+    assert list(traces["head 0"].y) == pytest.approx([0.5**0.5] * 2)
+    assert list(traces["a multiple of I"].y) == pytest.approx([0.5**0.5] * 2)
+    assert traces["random weights of equal norm, 95 % of draws"].fill == "tonexty"
+    assert "model.layout must be 'pairs'" in spectra_figure(plain).layout.annotations[0].text
+
+
+def test_the_report_draws_products_spectra_and_steps(built, plain):
+    names = {panel.name for panel in theory_panels(built)}
+    assert {"theory-products-1", "theory-spectra", "theory-implied"} <= names
+    assert not {name for name in (panel.name for panel in theory_panels(plain)) if "products" in name}

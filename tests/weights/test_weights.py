@@ -11,7 +11,15 @@ from workbench.models.config import TransformerConfig
 from workbench.models.constructions import CONSTRUCTIONS
 from workbench.models.transformer import Transformer
 from workbench.tasks import LinearRegression
-from workbench.weights import implied_updates, interpolate, layer_weights, patterns, products, with_products
+from workbench.weights import (
+    implied_updates,
+    interpolate,
+    layer_weights,
+    patterns,
+    products,
+    spectra,
+    with_products,
+)
 
 D, N = 3, 8
 MATRIX = torch.tensor([[0.6, 0.2, 0.0], [0.2, 0.9, -0.1], [0.0, -0.1, 0.4]], dtype=torch.float64)
@@ -229,3 +237,27 @@ def test_models_that_are_not_alike_are_refused():
         hidden.layers[0].attn.W_O[0] += 1.0
     with pytest.raises(InputError, match="first model's heads must write tokens"):
         interpolate(hidden, one, [0.5])
+
+
+# Spectra
+
+
+def test_a_multiple_of_the_identity_has_a_flat_spectrum_and_random_weights_have_none():
+    model = CONSTRUCTIONS["gd"].build(4, 9, 2, step_size=0.3)
+    found = spectra(model, n_draws=50)
+    assert found.values.shape == (2, 1, 4)
+    torch.testing.assert_close(found.values, torch.full_like(found.values, 0.5))
+    assert (found.null_mean[..., 0] > 0.7).all()
+    assert (found.null_high[..., -1] < 0.5).all()
+    assert (found.null_low <= found.null_mean).all()
+    assert (found.null_mean <= found.null_high).all()
+
+
+def test_spectra_are_those_of_the_products():
+    generator = torch.Generator().manual_seed(4)
+    model = CONSTRUCTIONS["gd"].build(3, 5, 1, step_size=0.3)
+    matrix = torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        model.layers[0].attn.W_Q[0, :3, :3] = matrix
+    values = torch.linalg.svdvals(matrix)
+    torch.testing.assert_close(spectra(model, n_draws=2).values[0, 0], values / values.norm())

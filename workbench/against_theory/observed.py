@@ -16,7 +16,9 @@ from workbench.tasks import Task
 N_BLOCKS = 40
 """Blocks of prompts that are resampled as wholes."""
 _PIECE = 4000
-"""Prompts that run at once."""
+"""Prompts that run at once, at most."""
+_SCORES = 2**24
+"""Scores of a layer's heads that are held at once, at most: 128 MiB of them in float64."""
 
 Prompts = Float[Tensor, " batch"]
 
@@ -78,13 +80,20 @@ def clean(batch: RegressionBatch) -> Float[Tensor, "batch context"]:
     return batch.ys - _noise(batch)
 
 
+def pieces(model: Transformer, batch: RegressionBatch) -> int:
+    """Prompts that run at once: fewer of long ones, whose scores grow with the square of their length."""
+    n_positions = model.encode(batch.prompts(0, 1)).shape[1]
+    return max(1, min(_PIECE, _SCORES // (model.config.n_heads * n_positions**2)))
+
+
 @torch.no_grad()
 def observe(model: Transformer, batch: RegressionBatch) -> Observed:
     """What a model says at the last query of prompts, in its own precision."""
     batch = batch.to(dtype=model.unembed.weight.dtype)
+    piece = pieces(model, batch)
     said = [
-        model.read_out(model(model.encode(batch.prompts(first, first + _PIECE))))[:, -1]
-        for first in range(0, batch.n_batch, _PIECE)
+        model.read_out(model(model.encode(batch.prompts(first, first + piece))))[:, -1]
+        for first in range(0, batch.n_batch, piece)
     ]
     return Observed(batch.to(dtype=torch.float64), torch.cat(said).double(), clean(batch)[:, -1].double())
 

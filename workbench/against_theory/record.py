@@ -10,19 +10,22 @@ from workbench.against_theory.copying import Copying, Mixed, Partner
 from workbench.against_theory.row import Row
 from workbench.against_theory.study import Compared, Study
 from workbench.theory import CLOSED_FORMS
-from workbench.weights import Pattern, Products
+from workbench.weights import Pattern, Products, Spectra, Update
+
+_SPECTRA = ("values", "null_mean", "null_low", "null_high")
 
 
 def to_record(found: Study) -> dict[str, Any]:
     """The study as plain data."""
     gamma = None if found.gamma is None else dict(zip(("theory", "behaviour"), map(_listed, found.gamma), strict=True))
-    weights = None if found.products is None else _weights(found.products, found.patterns)
+    weights = None if found.products is None else _weights(found.products, found.patterns, found.spectra)
     return {
         "closed_forms": [_compared(one) for one in found.compared],
         "gamma": gamma,
         "weights": weights,
         "unfolded": found.unfolded or None,
         "over_training": list(found.over_training),
+        "implied": [_implied(update) for update in found.implied],
         "copying": None if found.copying is None else _copying(found.copying),
     }
 
@@ -78,7 +81,12 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _weights(products: Products, patterns: tuple[Pattern, ...]) -> dict[str, Any]:
+def _implied(update: Update) -> dict[str, Any]:
+    told = {"matrix": _listed(update.matrix), "r2": update.r2, "null": update.null}
+    return told | {"eigenvalues": _listed(torch.linalg.eigvals(update.matrix).real.sort(descending=True).values)}
+
+
+def _weights(products: Products, patterns: tuple[Pattern, ...], spectra: Spectra | None) -> dict[str, Any]:
     return {
         "d_input": products.d_input,
         "key_query": _listed(products.key_query),
@@ -86,6 +94,7 @@ def _weights(products: Products, patterns: tuple[Pattern, ...]) -> dict[str, Any
         "read": _listed(products.read),
         "outside": _listed(products.outside),
         "singular_values": _listed(_singular_values(products)),
+        "spectra": None if spectra is None else {name: _listed(getattr(spectra, name)) for name in _SPECTRA},
         "patterns": [_pattern(each) for each in patterns],
     }
 

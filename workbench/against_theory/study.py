@@ -47,10 +47,23 @@ from workbench.theory import (
     TaskSteps,
 )
 from workbench.theory.record import Says
-from workbench.weights import Pattern, Products, fold_fault, patterns, products
+from workbench.weights import (
+    Pattern,
+    Products,
+    Spectra,
+    Update,
+    fold_fault,
+    implied_updates,
+    layer_weights,
+    patterns,
+    products,
+    spectra,
+)
 
 Tell = Callable[[str], None]
 Line = dict[str, Any]
+_N_STEPS = 4000
+"""Prompts from which steps of layers are told."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,8 @@ class Study:
         gamma: Theory's Gamma and that of the model by behaviour, or None where no closed form has one.
         products: Folded weights, or None.
         patterns: Their patterns; none without products.
+        spectra: Their spectra, or None without products.
+        implied: The step that each layer takes by what it says, where layers are linear attention on whole examples.
         unfolded: Why there are no folded weights, or "".
         over_training: By checkpoint, ``step``, ``excess``, ``nmse``, ``gamma_error`` where theory has a Gamma, else
             None, and what ``copying.at_checkpoint`` tells where a first layer copies. Empty where theory says no more
@@ -99,6 +114,8 @@ class Study:
     unfolded: str
     over_training: tuple[Line, ...] = field(default=())
     copying: Copying | None = None
+    spectra: Spectra | None = None
+    implied: tuple[Update, ...] = ()
 
 
 def setting_of(task: Task, model: TransformerConfig) -> Setting:
@@ -161,7 +178,19 @@ def study(
         folded,
         tuple(_at_checkpoint(step, each, best, setting, task, config) for step, each in checkpoints) if seen else (),
         copied,
+        None if folded else spectra(model, seed=config.seed),
+        _implied(model, seen),
     )
+
+
+def _implied(model: Transformer, seen: Observed | None) -> tuple[Update, ...]:
+    """The updates p <- p - A X^T(Xp - y)/n of a model whose layers hold weights."""
+    c = model.config
+    holds = c.attention == "linear" and c.layout == "pairs" and not c.causal and not c.query_in_keys
+    if seen is None or not holds or c.mlp != "none" or c.norm != "none" or c.first_attention is not None:
+        return ()
+    part = seen.batch.prompts(0, _N_STEPS)
+    return tuple(implied_updates(layer_weights(model, part), part))
 
 
 def _copying(

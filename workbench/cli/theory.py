@@ -170,8 +170,39 @@ def print_theory(record: Mapping[str, Any]) -> None:
     print_over_training(record)
     if record.get("copying"):
         print_copying(record["copying"])
+    _print_implied(record)
     _print_patterns(record)
     print_faults(record)
+
+
+def _print_implied(record: Mapping[str, Any]) -> None:
+    """The steps that layers take, by the eigenvalues of A, and the spectra of KQ."""
+    rows = [
+        [f"layer {i}", number(layer["r2"]), number(layer["null"]), _several(layer["eigenvalues"])]
+        for i, layer in enumerate(record.get("implied") or (), 1)
+    ]
+    if rows:
+        columns = ["where", "share explained", "by another prompt's gradient", "eigenvalues of A, largest first"]
+        print_table("Steps that layers take, p <- p - A X^T(Xp - y)/n", columns, rows)
+    spectra = record["weights"].get("spectra") if record["weights"] else None
+    if spectra:
+        rows = [
+            [where, *(_several(each) for each in (values, low, high))]
+            for (where, values), (_, low), (_, high) in zip(
+                *(_by_head(spectra[name]) for name in ("values", "null_low", "null_high")), strict=True
+            )
+        ]
+        columns = ["where", "singular values over norm", "random, from", "to [95%]"]
+        print_table("Spectra of KQ among the inputs, beside random weights of equal norm", columns, rows)
+
+
+def _several(values: Sequence[float | None]) -> str:
+    told = [number(values[i]) for i in spread(len(values), _PLACES)]
+    return "  ".join(told)
+
+
+def _by_head(layers: Sequence[Sequence[Any]]) -> list[tuple[str, Any]]:
+    return [(f"layer {i + 1} head {j}", one) for i, heads in enumerate(layers) for j, one in enumerate(heads)]
 
 
 def print_over_training(record: Mapping[str, Any]) -> None:

@@ -5,11 +5,13 @@ from workbench.weights.interpolation import interpolate, with_products
 from workbench.weights.patterns import Pattern, patterns
 from workbench.weights.products import Products, fold_fault, products
 from workbench.weights.readings import Readings, reading_fault, readings
+from workbench.weights.spectra import Spectra, spectra
 
 __all__ = [
     "Pattern",
     "Products",
     "Readings",
+    "Spectra",
     "Update",
     "fold_fault",
     "implied_updates",
@@ -19,5 +21,6 @@ __all__ = [
     "products",
     "reading_fault",
     "readings",
+    "spectra",
     "with_products",
 ]

@@ -141,7 +141,7 @@ def patterns(model: Transformer, n_draws: int = 200, seed: int = 0) -> list[Patt
     """
     found = products(model)
     generator = torch.Generator().manual_seed(seed)
-    drawn = [_random(model, found, generator) for _ in range(n_draws)]
+    drawn = [random_products(model, found, generator) for _ in range(n_draws)]
     several = model.config.n_heads > 1
     kinds = [kind for name, kind in PATTERNS.items() if several or name not in _OVER_HEADS]
     return [_scored(kind, found, drawn) for kind in kinds]
@@ -153,7 +153,7 @@ def _scored(kind: PatternKind, found: Products, drawn: list[Products]) -> Patter
     return Pattern(kind, kind.score(found), null.nanmean(0), low, high)
 
 
-def _random(model: Transformer, found: Products, generator: torch.Generator) -> Products:
+def random_products(model: Transformer, found: Products, generator: torch.Generator) -> Products:
     """Products with Gaussian attention weights, each matrix with the norm that it has in the model."""
     read_in = model.embed.weight.detach().double().mT  # type: ignore[union-attr]
     read_out = model.unembed.weight.detach().double()[0]
