@@ -52,7 +52,7 @@ def spectra_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
     figure = make_subplots(rows=1, cols=len(layers), subplot_titles=titles, shared_yaxes=True)
     places = list(range(1, 1 + len(layers[0][0])))
     for layer, heads in enumerate(layers):
-        where = {"row": 1, "col": layer + 1}
+        where: dict[str, Any] = {"row": 1, "col": layer + 1}
         for trace in (*_band(found, layer, places, told=layer == 0), _even(places, told=layer == 0)):
             figure.add_trace(trace, **where)
         for head, values in enumerate(heads):
