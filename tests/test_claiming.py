@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import NOBODY, tiny_run
-from workbench import runs
+from workbench import run_status
 from workbench.errors import InputError
 from workbench.files import read_json, write_json
 from workbench.processes import HOST
@@ -140,7 +140,7 @@ def test_a_run_that_cannot_be_written_cannot_be_claimed(tmp_path: Path, monkeypa
         raise OSError(30, "Read-only file system")
 
     folder = tiny_run(tmp_path)
-    monkeypatch.setattr(runs, "write_json", deny)
+    monkeypatch.setattr(run_status, "write_json", deny)
     with pytest.raises(InputError, match=r"tiny must be writable; Read-only file system"):
         train(folder)
 

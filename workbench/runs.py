@@ -11,78 +11,25 @@ report.html
 """
 
 import os
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from workbench.checkpoints import Checkpoint, remove_checkpoint, steps_in, write_checkpoint
-from workbench.configs import canonical_json, digest, from_data, is_count
+from workbench.configs import canonical_json, digest
 from workbench.errors import InputError
-from workbench.files import (
-    json_line,
-    open_file,
-    read_json,
-    read_json_lines,
-    read_line,
-    read_object,
-    sweep,
-    sync,
-    write_bytes,
-    write_json,
-)
+from workbench.files import read_json, read_object, sweep, sync, write_bytes, write_json
 from workbench.new_runs import new_run
-from workbench.processes import HOST, alive, locked
+from workbench.run_metrics import METRICS, append_line, keep_until, last_line, read_lines
 from workbench.run_names import NAME, check_name
+from workbench.run_status import STATUS, Status, give_back, read_status, take_claim, write_status
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CONFIG, _STATUS, _METRICS, _CLAIM = "config.json", "status.json", "metrics.jsonl", "claim.json"
+_CONFIG = "config.json"
 _CHECKPOINTS = "checkpoints"
-_TRACES = (_CONFIG, _STATUS, _METRICS, "env.json", _CHECKPOINTS)
-_TAIL = 8192
-"""Bytes read from the end of the metrics for the last line: many times a line's length."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a run is doing.
-
-    Attributes:
-        state: ``running``, ``finished``, ``stopped`` (asked to), ``failed``, or ``killed`` (running by its own
-            word, but its process is gone).
-        step: Updates done.
-        n_steps: Updates in all.
-        heartbeat: Unix time of the last sign of life.
-        error: Last error in one line, or None.
-        pid: Process that wrote this.
-        pid_started: Start time of that process, so that a recycled pid is not taken for it.
-        host: Machine of that process; this one if not given.
-    """
-
-    state: str
-    step: int
-    n_steps: int
-    heartbeat: float
-    error: str | None = None
-    pid: int | None = None
-    pid_started: float | None = None
-    host: str | None = None
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """Who trains a run, and since when (Unix time)."""
-
-    pid: int
-    pid_started: float
-    host: str
-    since: float
+_TRACES = (_CONFIG, STATUS, METRICS, "env.json", _CHECKPOINTS)
 
 
 class RunFolder:
@@ -107,12 +54,12 @@ class RunFolder:
     @property
     def status_path(self) -> Path:
         """The status."""
-        return self.path / _STATUS
+        return self.path / STATUS
 
     @property
     def metrics_path(self) -> Path:
         """The metrics."""
-        return self.path / _METRICS
+        return self.path / METRICS
 
     # Making and opening
 
@@ -181,9 +128,7 @@ class RunFolder:
 
     def write_status(self, state: str, step: int, n_steps: int, error: str | None = None) -> None:
         """Replace the status; this process signs it."""
-        me = psutil.Process()
-        status = Status(state, step, n_steps, time.time(), error, me.pid, me.create_time(), HOST)
-        write_json(self.status_path, vars(status))
+        write_status(self.path, state, step, n_steps, error)
 
     def status(self) -> Status:
         """The status, with ``killed`` for a run whose process is gone.
@@ -191,13 +136,7 @@ class RunFolder:
         Raises:
             InputError: If it is damaged.
         """
-        if not (self.status_path).exists():
-            return Status("new", 0, 0, 0.0)
-        status = from_data(Status, read_json(self.status_path), str(self.status_path))
-        lives = alive(status.pid, status.pid_started, status.host or HOST, status.heartbeat)
-        if status.state == "running" and not lives:
-            return Status("killed", status.step, status.n_steps, status.heartbeat, status.error)
-        return status
+        return read_status(self.path)
 
     def claim(self) -> None:
         """Take the run for this process; a claim of a dead process is taken over.
@@ -205,32 +144,11 @@ class RunFolder:
         Raises:
             InputError: If a living process holds it, its claim is damaged, or the folder cannot be written.
         """
-        me = psutil.Process()
-        mine = _Claim(me.pid, me.create_time(), HOST, time.time())
-        try:
-            with locked(self.path):
-                self._refuse_if_held()
-                write_json(self.path / _CLAIM, vars(mine))
-        except OSError as error:
-            raise InputError(f"{self.path} must be writable; {error.strerror}.") from error
-
-    def _refuse_if_held(self) -> None:
-        path = self.path / _CLAIM
-        if not path.exists():
-            return
-        held = from_data(_Claim, read_json(path), str(path))
-        here = held.host == HOST
-        last_sign = held.since if here else max(held.since, self.status().heartbeat)
-        if alive(held.pid, held.pid_started, held.host, last_sign):
-            where = "" if here else f" on {held.host}"
-            raise InputError(
-                f"run {self.name!r} is being trained by process {held.pid}{where}. Wait for it or stop it."
-            )
+        take_claim(self.path)
 
     def release(self) -> None:
         """Give the run back."""
-        with suppress(FileNotFoundError), locked(self.path):
-            (self.path / _CLAIM).unlink()
+        give_back(self.path)
 
     def sweep(self) -> None:
         """Remove what interrupted writes left behind. Only the holder of the claim may."""
@@ -241,8 +159,7 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line, handed to the system at once."""
-        with open(self.metrics_path, "a") as file:
-            file.write(json_line(line))
+        append_line(self.metrics_path, line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines; a torn last one is dropped.
@@ -250,22 +167,11 @@ class RunFolder:
         Raises:
             InputError: If another line is damaged, names no step, or holds anything but numbers.
         """
-        lines = read_json_lines(self.metrics_path)
-        for number, line in enumerate(lines, 1):
-            if not is_count(line.get("step"), at_least=0) or not all(map(_is_number_or_none, line.values())):
-                told = f"{self.metrics_path} line {number} must hold its step and numbers; got {str(line)[:200]}."
-                raise InputError(told)
-        return lines
+        return read_lines(self.metrics_path)
 
     def last_metrics(self) -> dict[str, Any]:
         """The last whole line, from the end of the file alone and unchecked; empty if there is none."""
-        try:
-            with open_file(self.metrics_path) as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-                lines = file.read().split(b"\n")[:-1]
-        except OSError:
-            return {}
-        return next((line for line in map(read_line, reversed(lines)) if line is not None), {})
+        return last_line(self.metrics_path)
 
     def forget_after(self, step: int) -> None:
         """Remove checkpoints and metrics after a step: those that a resumed run will write again.
@@ -278,8 +184,7 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Keep the lines of steps up to ``step`` only: those that a resumed run will not write again."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
-        write_bytes(self.metrics_path, "".join(map(json_line, kept)).encode())
+        keep_until(self.metrics_path, step)
 
     # Checkpoints
 
@@ -402,7 +307,3 @@ def run_inside(root: Path, name: str) -> RunFolder:
     if path.resolve().parent != root.resolve():
         raise InputError(f"run {name!r} must lie in {root}; it leads elsewhere.")
     return RunFolder.open(path)
-
-
-def _is_number_or_none(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

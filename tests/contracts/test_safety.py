@@ -23,7 +23,7 @@ NETWORK_MODULES = {"urllib.request"}
 WRITES = {"json.dump", "numpy.save", "numpy.savez", "torch.save", "safetensors.torch.save_file"}
 WRITERS = {
     "workbench/files.py": "writes beside, syncs and renames: what everything else writes with",
-    "workbench/runs.py": "appends checksummed lines to metrics.jsonl",
+    "workbench/run_metrics.py": "appends checksummed lines to metrics.jsonl",
     "workbench/tensors.py": "writes into memory",
     "workbench/cli/train.py": "is silent where another process speaks",
     "workbench/training/workers.py": "writes into a pipe",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers import tiny_config, tiny_run
-from workbench import checkpoints, runs
+from workbench import checkpoints, run_status
 from workbench.batch import RegressionBatch, TokenBatch
 from workbench.errors import InputError
 from workbench.models import TransformerConfig
@@ -552,7 +552,7 @@ def test_a_status_that_cannot_be_written_does_not_hide_why_training_failed(
         raise OSError(28, "No space left on device")
 
     def break_down() -> None:
-        monkeypatch.setattr(runs, "write_json", full)
+        monkeypatch.setattr(run_status, "write_json", full)
         crash()
 
     with pytest.raises(Crash):
