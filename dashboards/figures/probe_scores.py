@@ -59,7 +59,7 @@ def scores_figure(
         figure.add_trace(_line(sites, control, name, "#8a63d2", "8px 3px 2px 3px", symbol="triangle-up-open"))
     by_type = [row.get(f"{measure}_control_task") for row in rows]
     if any(value is not None for value in by_type):
-        figure.add_trace(_line(sites, by_type, "control task", "#0b8a8f", "2px 4px", symbol="diamond-open"))
+        figure.add_trace(_line(sites, by_type, "control task", "#12a594", "2px 4px", symbol="diamond-open"))
     selectivity = [row["selectivity"] for row in rows]
     marks = {"symbol": "x-thin-open", "size": 9, "color": neutral, "line": {"width": 1.5}}
     figure.add_trace(go.Scatter(x=sites, y=selectivity, mode="markers", marker=marks, name="selectivity"))
