@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,13 @@ def test_links_lead_to_files_and_sections_that_are_there(text: Path):
         if section:
             titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert section in [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_the_design_tells_the_layers_that_imports_are_held_to():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    outer, inner = (each["layers"] for each in contracts[:2])
+    held = [*outer, *inner[inner.index(outer[-1]) + 1 :]]
+    told = re.search(r"^`cli` >.*?\.$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert told is not None
+    layers = [re.findall(r"`(\w+)`", layer) for layer in told[0].split(">")]
+    assert layers == [[name.removeprefix("workbench.") for name in re.split(r" [|:] ", each)] for each in held]
