@@ -60,6 +60,20 @@ def test_a_capture_that_fails_without_a_word_is_no_crash(monkeypatch: pytest.Mon
     assert start([tiny_config()]).engine == "eager (the capture failed: NotImplementedError: no reason given)"
 
 
+@pytest.mark.parametrize(
+    ("others_fail", "engine"), [(False, "graph"), (True, "eager (the capture failed in another process)")]
+)
+def test_several_processes_train_in_graphs_if_all_of_them_can(
+    monkeypatch: pytest.MonkeyPatch, others_fail: bool, engine: str
+):
+    whole = replace(
+        ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=lambda program: program.update
+    )
+    monkeypatch.setattr(engines, "GRAPH", whole)
+    monkeypatch.setattr(World, "any", lambda self, condition: condition or others_fail)
+    assert start([tiny_config()], world=World(0, 2, 2)).engine == engine
+
+
 def test_one_process_may_compile_as_many_shapes_as_it_trains():
     def doubled(numbers: torch.Tensor) -> torch.Tensor:
         return numbers + numbers

@@ -17,11 +17,6 @@ ENGINES = by_name(EAGER, GRAPH)
 __all__ = ["ENGINES", "Engine", "Started", "check_engine", "start"]
 
 
-_CROWD = "several processes share the prompts of an update"
-"""A captured sum of gradients used to hang when they parted; since that is mended no whole training has been measured.
-Engine 'graph' tries it."""
-
-
 @dataclass(frozen=True)
 class Started:
     """A program and what does its updates.
@@ -59,19 +54,27 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
     name = configs[0].train.engine
     if name != "auto":
         return _started(ENGINES[name], configs, n_threads, world)
-    obstacle = GRAPH.obstacle(configs[0]) or _CROWD * (world.size > 1)
+    obstacle = GRAPH.obstacle(configs[0])
     if obstacle and configs[0].train.device == "cpu":  # where nobody expects one
         return _started(EAGER, configs, n_threads, world)
     if not obstacle:
-        try:
-            return _started(GRAPH, configs, n_threads, world)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a compiler or a capture may raise: the update itself is sound
-            reason = (str(error).strip() or "no reason given").splitlines()[0]
-            obstacle = f"the capture failed: {type(error).__name__}: {reason}"
+        captured, obstacle = _captured(configs, n_threads, world)
+        if not world.any(captured is None) and captured is not None:
+            return captured
+        obstacle = obstacle or "the capture failed in another process"
     started = _started(EAGER, configs, n_threads, world)
     return Started(started.program, started.advance, f"eager ({obstacle})")
+
+
+def _captured(configs: Sequence[RunConfig], n_threads: int, world: World) -> tuple[Started | None, str]:
+    """Programs in a graph, or None and why not."""
+    try:
+        return _started(GRAPH, configs, n_threads, world), ""
+    except InputError:
+        raise
+    except Exception as error:  # whatever a compiler or a capture may raise: the update itself is sound
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        return None, f"the capture failed: {type(error).__name__}: {reason}"
 
 
 def _started(engine: Engine, configs: Sequence[RunConfig], n_threads: int, world: World) -> Started:
