@@ -255,8 +255,13 @@ class Transformer(LensModel):
             raise InputError(f"prompts must have labels for output {self.config.output!r}; got {type(batch).__name__}.")
         if isinstance(batch, TokenBatch):
             return self.output.loss(output, batch.targets)
+        return self.losses_where_read(self.plan.read(output), batch)
+
+    def losses_where_read(
+        self, said: Float[Tensor, "batch scored d_out"], batch: RegressionBatch
+    ) -> Float[Tensor, "batch scored"]:
+        """The same from the output where predictions are read alone."""
         self._check_labels(batch.ys)
-        said = self.plan.read(output)
         return self.output.loss(said, batch.ys[:, -said.shape[1] :])
 
     def read_out(self, output: Float[Tensor, "batch pos d_out"]) -> Float[Tensor, "batch scored *d_output"]:

@@ -1,6 +1,6 @@
 """Losses and gradients of plain transformers, with the blocks' backward pass written out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.batch import RegressionBatch
 from workbench.models.config import TransformerConfig
 from workbench.models.prompt import plan_of
 from workbench.models.transformer import Transformer
@@ -16,7 +17,9 @@ from workbench.training.flat import FlatLayout
 from workbench.training.gradients import Found, Leaves, Parts
 from workbench.training.loss import batch_of
 from workbench.training.replicas import over
+from workbench.training.written import read_in
 from workbench.training.written.blocks import Blocks, WrittenBlocks, obstacle
+from workbench.training.written.read_in import ReadIn
 
 __all__ = ["Written", "WrittenBlocks", "kernels_for", "obstacle"]
 
@@ -41,10 +44,14 @@ def kernels_for(config: RunConfig) -> MakeBlocks | None:
     return partial(WrittenBlocks, pieces=kernels) if wide else narrow.NarrowBlocks
 
 
+_FEW = 4
+"""So few outputs are summed in the kernel of the norm before: a product of matrices would take several more."""
+
+
 class Written:
     """As ``Autograd``, for models that ``obstacle`` lets through.
 
-    Read-in, read-out and loss stay with automatic differentiation: they are a small part, and of many kinds.
+    Read-out and loss, and the read-in of tokens, stay with automatic differentiation: a small part, and of many kinds.
     """
 
     def __init__(
@@ -57,7 +64,11 @@ class Written:
     ) -> None:
         self.model, self.layout = model, layout
         self.blocks = blocks(model.config, layout, compiler)
-        self._embed = compiler(over(n_replicas, self._embedded))
+        self._embed = (
+            ReadIn(model, layout, n_replicas, compiler)
+            if read_in.suits(model)
+            else compiler(over(n_replicas, self._embedded))
+        )
         self._head = compiler(over(n_replicas, self._loss))
 
     def __call__(self, leaves: Leaves, parts: Parts) -> Found:
@@ -77,9 +88,21 @@ class Written:
 
     def _loss(self, rest: Tensor, stream: Tensor, *parts: Tensor) -> Tensor:
         *data, counted = parts
-        batch = batch_of(tuple(data))
+        batch, model = batch_of(tuple(data)), self.model
         weights = self.layout.outside(rest)
-        output = torch.func.functional_call(
-            self.model, weights, (stream,), {"start_at_layer": self.model.config.n_layers}
-        )
-        return (self.model.losses(output, batch) * counted).sum()
+        if isinstance(batch, RegressionBatch):  # nothing after the blocks mixes positions
+            losses = model.losses_where_read(self._said(weights, model.plan.read(stream)), batch)
+        else:
+            losses = model.losses(self._said(weights, stream), batch)
+        return (losses * counted).sum()
+
+    def _said(self, weights: Mapping[str, Tensor], stream: Tensor) -> Tensor:
+        """The output where the stream is given."""
+        model = self.model
+        if model.d_out > _FEW:
+            return torch.func.functional_call(
+                model, dict(weights), (stream,), {"start_at_layer": model.config.n_layers}
+            )
+        norm = {name: weights[f"ln_final.{name}"] for name, _ in model.ln_final.named_parameters()}
+        normed = torch.func.functional_call(model.ln_final, norm, (stream,))
+        return (normed[..., None, :] * weights["unembed.weight"]).sum(-1) + weights["unembed.bias"]

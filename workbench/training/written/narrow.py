@@ -2,8 +2,8 @@
 
 Between two attentions a row of the stream meets no other row. One kernel therefore takes a tile of rows from what one
 layer's heads mixed to the next layer's queries, keys and values: output map, norm, MLP, norm and map. What ``kernels``
-exchanges between its eight stays in registers. Only the stream before each block, its queries, keys and values, and
-what its heads mixed are kept; the backward kernel computes the rest again.
+exchanges between its eight stays in registers. Only what norms leave, queries, keys and values, and what heads mixed
+are kept; the backward kernel computes the rest again.
 """
 
 from collections.abc import Callable
@@ -40,13 +40,13 @@ class Kept:
     """What the backward pass needs of the forward pass.
 
     Attributes:
-        streams: Before each block.
+        norms: What the first and the second norm of each block left.
         qkv: Queries, keys and values, ``[replica layer row 3*d_model]``.
         mixed: What the heads mixed, ``[replica layer row d_model]``.
         logs: Of the sums of the attention's rows, of each layer.
     """
 
-    streams: list[Tensor]
+    norms: tuple[pieces.Normed, pieces.Normed]
     qkv: Tensor
     mixed: Tensor
     logs: list[Tensor]
@@ -79,29 +79,30 @@ class NarrowBlocks:
         now = stream.flatten(1, 2).contiguous()
         shape = (now.shape[0], n_layers, now.shape[1])
         d_model = self.config.d_model
-        kept = Kept([], maps.new_empty(*shape, 3 * d_model), maps.new_empty(*shape, d_model), [])
+        norms = (self._room(maps, shape), self._room(maps, shape))
+        kept = Kept(norms, maps.new_empty(*shape, 3 * d_model), maps.new_empty(*shape, d_model), [])
         weights = self.stack.weights(maps, rest)
         for layer in range(n_layers + 1):
             mixed = kept.mixed[:, layer - 1] if layer else None
             qkv = kept.qkv[:, layer] if layer < n_layers else None
-            now = pieces.forward(now, mixed, *self._around(weights, layer), qkv)
+            now = pieces.forward(now, mixed, *self._around(weights, layer), qkv, norms, layer)
             if qkv is not None:
-                kept.streams.append(now)
                 out = self._heads(kept.mixed[:, layer], n_batch)
                 kept.logs.append(pieces.attention(self._heads(qkv, n_batch, 3), out, self.scale))
         return now.reshape(stream.shape), kept
+
+    def _room(self, maps: Tensor, shape: tuple[int, ...]) -> pieces.Normed:
+        return pieces.Normed(maps.new_empty(*shape, self.config.d_model), maps.new_empty(shape, dtype=torch.float32))
 
     def backward(self, d_out: Stream, kept: Kept, maps: Tensor, rest: Tensor) -> tuple[Stream, Tensor, Tensor]:
         """Gradients with respect to the incoming stream and both parts of the weights."""
         n_batch, weights = d_out.shape[1], self.stack.weights(maps, rest)
         now = d_out.flatten(1, 2).contiguous()
-        scaled_1, d_mid, scaled_2, d_post = (torch.empty_like(kept.mixed) for _ in range(4))
-        left = pieces.Left(scaled_1, torch.empty_like(kept.qkv), kept.mixed, d_mid, scaled_2, d_post)
+        d_mid, d_post = torch.empty_like(kept.mixed), torch.empty_like(kept.mixed)
+        left = pieces.Left(kept.norms[0], torch.empty_like(kept.qkv), kept.mixed, d_mid, kept.norms[1], d_post)
         d_mixed = kept.mixed.new_empty(now.shape)
-        streams = [None, *kept.streams, None]
         for layer in reversed(range(self.stack.n_layers + 1)):
-            around = self._around(weights, layer)
-            now = pieces.backward(now, streams[layer], streams[layer + 1], d_mixed, left, layer, *around)
+            now = pieces.backward(now, d_mixed, left, layer, *self._around(weights, layer))
             if layer:
                 pieces.attention_backward(
                     self._heads(d_mixed, n_batch), kept.logs[layer - 1],

@@ -67,9 +67,7 @@ def _gradient_tiling(n_programs: int, n_rows: int, hidden: int) -> Tiling:
 
 # From one attention to the next
 
-_BELOW = (
-    "attn.out.weight", "attn.out.bias", "mlp.inner.weight", "mlp.inner.bias", "mlp.out.weight", "ln2.w", "ln2.b",
-)  # fmt: skip
+_BELOW = ("attn.out.weight", "mlp.inner.weight", "mlp.inner.bias", "mlp.out.weight", "ln2.w", "ln2.b")
 _ABOVE = ("attn.qkv.weight", "ln1.w")
 
 
@@ -77,30 +75,53 @@ def _pointers(below: Weights | None, above: Weights | None, *, forth: bool) -> t
     """The weights that a kernel reads, some placeholder where it has no such block, and how far replicas are apart."""
     some = below or above
     assert some is not None
-    of_below = (*_BELOW, "mlp.out.bias") if forth else _BELOW
+    of_below = (*_BELOW, "mlp.out.bias", "attn.out.bias") if forth else _BELOW
     of_above = (*_ABOVE, "attn.qkv.bias", "ln1.b") if forth else _ABOVE
     named = [(below or some)[name] for name in of_below] + [(above or some)[name] for name in of_above]
     return named, some["mlp.out.bias"].stride(0), some["ln1.w"].stride(0)
 
 
+@dataclass(frozen=True)
+class Normed:
+    """What norms left of the rows of all layers.
+
+    Attributes:
+        scaled: With mean 0 and variance 1, before gain and shift, ``[replica layer row d]``.
+        rate: What the centred rows were multiplied with, ``[replica layer row]``.
+    """
+
+    scaled: Tensor
+    rate: Tensor
+
+
 def forward(
-    stream: Tensor, mixed: Tensor | None, below: Weights | None, above: Weights | None, qkv: Tensor | None
-) -> Tensor:
-    """The stream after the block below, from that before it and what its heads mixed; ``qkv`` of the block above."""
+    stream: Tensor, mixed: Tensor | None, below: Weights | None, above: Weights | None, qkv: Tensor | None,
+    norms: tuple[Normed, Normed], layer: int,
+) -> Tensor:  # fmt: skip
+    """The stream after the block below, from that before it and what its heads mixed; ``qkv`` of the block above.
+
+    What the two norms of ``layer``, the block above, and of the block below leave goes to its place.
+    """
     n_replicas, n_rows, d = stream.shape
     weights, maps_apart, rest_apart = _pointers(below, above, forth=True)
-    hidden = weights[3].shape[-1]
+    hidden = weights[2].shape[-1]
     low = qkv if mixed is None else mixed
     assert low is not None
     out = stream if below is None else torch.empty_like(stream)
+    n_layers = norms[0].rate.shape[1]
+    kept = _of_layer(norms[0], min(layer, n_layers - 1)) + _of_layer(norms[1], max(layer - 1, 0))
     cut = _forward_tiling(n_replicas, n_rows, hidden)
     _forward[(triton.cdiv(n_rows, cut.rows), n_replicas)](
         stream, low, low.stride(0), out, low if qkv is None else qkv, low.stride(0) if qkv is None else qkv.stride(0),
-        *weights, maps_apart, rest_apart, n_rows, EPSILON, d, hidden, cut.chunk, cut.rows, cut.stages,
-        below is not None, above is not None, _fast(low), kernels.precision(low), num_warps=cut.warps,
+        *kept, *weights, maps_apart, rest_apart, n_rows, n_rows * n_layers, EPSILON, d, hidden, cut.chunk, cut.rows,
+        cut.stages, below is not None, above is not None, _fast(low), kernels.precision(low), num_warps=cut.warps,
         maxnreg=cut.registers,
     )  # fmt: skip
     return out
+
+
+def _of_layer(normed: Normed, layer: int) -> tuple[Tensor, Tensor]:
+    return normed.scaled[:, layer], normed.rate[:, layer]
 
 
 @dataclass(frozen=True)
@@ -108,43 +129,41 @@ class Left:
     """What weight gradients are products of, ``[replica layer row d]``: inputs of maps, and gradients of their outputs.
 
     Attributes:
-        scaled_1: After the first norm, without its gain and shift.
+        norm_1: The first norm, without its gain and shift.
         d_qkv: Of queries, keys and values.
         mixed: What the heads mixed.
         d_mid: Of what attention writes.
-        scaled_2: After the second norm.
+        norm_2: The second norm.
         d_out: Of what the MLP writes.
     """
 
-    scaled_1: Tensor
+    norm_1: Normed
     d_qkv: Tensor
     mixed: Tensor
     d_mid: Tensor
-    scaled_2: Tensor
+    norm_2: Normed
     d_out: Tensor
 
 
 def backward(
-    now: Tensor, lower: Tensor | None, upper: Tensor | None, d_mixed: Tensor, left: Left, layer: int,
-    below: Weights | None, above: Weights | None,
-) -> Tensor:  # fmt: skip
+    now: Tensor, d_mixed: Tensor, left: Left, layer: int, below: Weights | None, above: Weights | None
+) -> Tensor:
     """From the gradient of one attention's inputs to that of another's output, ``d_mixed``.
 
     ``now`` is the gradient of the stream after the block below or, where there is a block above, in the middle of that;
-    what comes back is the gradient in the middle of the block below or, where there is none, of the stream. ``lower``
-    and ``upper`` are the streams before these blocks.
+    what comes back is the gradient in the middle of the block below or, where there is none, of the stream.
     """
     n_replicas, n_rows, d = now.shape
     weights, maps_apart, rest_apart = _pointers(below, above, forth=False)
-    n_layers, hidden = left.mixed.shape[1], weights[3].shape[-1]
-    some = upper if lower is None else lower
+    n_layers, hidden = left.mixed.shape[1], weights[2].shape[-1]
     out = torch.empty_like(now)
-    of_below = [part[:, max(layer - 1, 0)] for part in (left.mixed, left.d_mid, left.scaled_2, left.d_out)]
-    of_above = [part[:, min(layer, n_layers - 1)] for part in (left.scaled_1, left.d_qkv)]
+    lower, upper = max(layer - 1, 0), min(layer, n_layers - 1)
+    of_below = [left.d_mid[:, lower], left.d_out[:, lower], *_of_layer(left.norm_2, lower)]
+    of_above = [left.d_qkv[:, upper], *_of_layer(left.norm_1, upper)]
     cut = _backward_tiling(n_replicas, n_rows, hidden)
     _backward[(triton.cdiv(n_rows, cut.rows), n_replicas)](
-        now, out, some, some if upper is None else upper, *of_below, *of_above, d_mixed, *weights, maps_apart,
-        rest_apart, n_rows, n_rows * n_layers, EPSILON, d, hidden, cut.chunk, cut.rows, cut.stages, below is not None,
+        now, out, *of_below, *of_above, d_mixed, *weights, maps_apart,
+        rest_apart, n_rows, n_rows * n_layers, d, hidden, cut.chunk, cut.rows, cut.stages, below is not None,
         above is not None, _fast(d_mixed), kernels.precision(d_mixed), num_warps=cut.warps, maxnreg=cut.registers,
     )  # fmt: skip
     return out
@@ -184,6 +203,16 @@ def _store(pointer, row, n_rows, tile, width: tl.constexpr):
 
 
 @triton.jit
+def _rate(pointer, row, n_rows):
+    return tl.load(pointer + row, mask=row < n_rows, other=0.0)[:, None]
+
+
+@triton.jit
+def _store_rate(pointer, row, n_rows, rate):
+    tl.store(pointer + row, tl.sum(rate, 1), mask=row < n_rows)
+
+
+@triton.jit
 def _put(pointer, place, values):
     tl.store(pointer + place, values.to(pointer.dtype.element_ty))
 
@@ -216,9 +245,9 @@ def _inward(d_normed, gain, scaled, rate, d: tl.constexpr):
 
 @triton.jit
 def _forward(
-    stream, mixed, mixed_apart, out, qkv, qkv_apart,
-    w_out, b_out, w_inner, b_inner, w_back, gain_2, shift_2, b_back, w_qkv, gain_1, b_qkv, shift_1, maps_apart,
-    rest_apart, n_rows, epsilon, d: tl.constexpr, hidden: tl.constexpr, chunk: tl.constexpr,
+    stream, mixed, mixed_apart, out, qkv, qkv_apart, scaled_1, rate_1, scaled_2, rate_2,
+    w_out, w_inner, b_inner, w_back, gain_2, shift_2, b_back, b_out, w_qkv, gain_1, b_qkv, shift_1, maps_apart,
+    rest_apart, n_rows, apart, epsilon, d: tl.constexpr, hidden: tl.constexpr, chunk: tl.constexpr,
     rows: tl.constexpr, stages: tl.constexpr, has_below: tl.constexpr, has_above: tl.constexpr, fast: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
@@ -231,7 +260,9 @@ def _forward(
         z = _tile(mixed + replica * mixed_apart, row, n_rows, d)
         x += tl.dot(z, tl.trans(_matrix(w_out + maps, d, d, d)), input_precision=precision)
         x += _vector(b_out + maps, d)
-        scaled, _rate = _scaled(x, epsilon, d)
+        scaled, rate = _scaled(x, epsilon, d)
+        _store(scaled_2 + replica * apart * d, row, n_rows, scaled, d)
+        _store_rate(rate_2 + replica * apart, row, n_rows, rate)
         normed = (scaled * _vector(gain_2 + rest, d) + _vector(shift_2 + rest, d)).to(low)
         x += _vector(b_back + maps, d)
         for start in tl.range(0, hidden, chunk, num_stages=stages):
@@ -242,7 +273,9 @@ def _forward(
             x = tl.dot((pre * share).to(low), tl.trans(w_down), x, input_precision=precision)
         _store(out + replica * n_rows * d, row, n_rows, x, d)
     if has_above:
-        scaled, _rate = _scaled(x, epsilon, d)
+        scaled, rate = _scaled(x, epsilon, d)
+        _store(scaled_1 + replica * apart * d, row, n_rows, scaled, d)
+        _store_rate(rate_1 + replica * apart, row, n_rows, rate)
         normed = (scaled * _vector(gain_1 + rest, d) + _vector(shift_1 + rest, d)).to(low)
         to = qkv + replica * qkv_apart + row[:, None] * 3 * d + tl.arange(0, d)[None, :]
         for which in tl.static_range(3):
@@ -254,19 +287,20 @@ def _forward(
 
 @triton.jit
 def _backward(
-    d_stream, d_to, lower, upper, mixed, d_mid, scaled_2, d_out, scaled_1, d_qkv, d_mixed,
-    w_out, b_out, w_inner, b_inner, w_back, gain_2, shift_2, w_qkv, gain_1, maps_apart, rest_apart, n_rows, apart,
-    epsilon, d: tl.constexpr, hidden: tl.constexpr, chunk: tl.constexpr,
+    d_stream, d_to, d_mid, d_out, scaled_2, rate_2, d_qkv, scaled_1, rate_1, d_mixed,
+    w_out, w_inner, b_inner, w_back, gain_2, shift_2, w_qkv, gain_1, maps_apart, rest_apart, n_rows, apart,
+    d: tl.constexpr, hidden: tl.constexpr, chunk: tl.constexpr,
     rows: tl.constexpr, stages: tl.constexpr, has_below: tl.constexpr, has_above: tl.constexpr, fast: tl.constexpr,
     precision: tl.constexpr,
 ):  # fmt: skip
     replica = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     maps, rest, at = replica * maps_apart, replica * rest_apart, replica * apart * d
-    low = mixed.dtype.element_ty
+    low = d_mixed.dtype.element_ty
     dx = _tile(d_stream + replica * n_rows * d, row, n_rows, d)
     if has_above:
-        x = _tile(upper + replica * n_rows * d, row, n_rows, d)
+        scaled = _tile(scaled_1 + at, row, n_rows, d).to(tl.float32)
+        rate = _rate(rate_1 + replica * apart, row, n_rows)
         come = d_qkv + at * 3 + row[:, None] * 3 * d + tl.arange(0, d)[None, :]
         read, ws = (), ()
         for which in tl.static_range(3):  # first, so that all are on their way at once
@@ -275,18 +309,13 @@ def _backward(
         d_normed = tl.zeros([rows, d], tl.float32)
         for which in tl.static_range(3):
             d_normed = tl.dot(read[which], ws[which], d_normed, input_precision=precision)
-        scaled, rate = _scaled(x, epsilon, d)
-        _store(scaled_1 + at, row, n_rows, scaled, d)
         dx += _inward(d_normed, _vector(gain_1 + rest, d), scaled, rate, d)
     if has_below:
         d_low = dx.to(low)
         _store(d_out + at, row, n_rows, d_low, d)
-        x = _tile(lower + replica * n_rows * d, row, n_rows, d)
-        z = _tile(mixed + at, row, n_rows, d)
+        scaled = _tile(scaled_2 + at, row, n_rows, d).to(tl.float32)
+        rate = _rate(rate_2 + replica * apart, row, n_rows)
         w_o = _matrix(w_out + maps, d, d, d)
-        x += tl.dot(z, tl.trans(w_o), input_precision=precision) + _vector(b_out + maps, d)
-        scaled, rate = _scaled(x, epsilon, d)
-        _store(scaled_2 + at, row, n_rows, scaled, d)
         gain = _vector(gain_2 + rest, d)
         normed = (scaled * gain + _vector(shift_2 + rest, d)).to(low)
         d_normed = tl.zeros([rows, d], tl.float32)
@@ -323,7 +352,7 @@ def attention_gradients(left: Left, weights: Weights, into: Weights) -> tuple[We
     norm = torch.empty(n_replicas, n_layers, cut.parts * 3, 2, d, device=left.mixed.device)
     read = [weights[name] for name in ("attn.qkv.weight", "ln1.w", "ln1.b")]
     _attention_gradients[(4, cut.parts, n_replicas * n_layers)](
-        left.scaled_1, left.d_qkv, left.mixed, left.d_mid, *read, *_aparts(read[:2], 2), *parts.values(),
+        left.norm_1.scaled, left.d_qkv, left.mixed, left.d_mid, *read, *_aparts(read[:2], 2), *parts.values(),
         *_aparts(parts.values(), 3), norm, n_rows, n_layers, d, cut.rows, triton.cdiv(n_rows, cut.rows * cut.parts),
         cut.stages, kernels.precision(left.mixed), num_warps=cut.warps, maxnreg=cut.registers,
     )  # fmt: skip
@@ -341,7 +370,7 @@ def mlp_gradients(left: Left, weights: Weights, into: Weights) -> tuple[Weights,
     norm = torch.empty(n_replicas, n_layers, cut.parts * (hidden // cut.chunk), 2, d, device=left.mixed.device)
     read = [weights[name] for name in (*names[:3], "ln2.w", "ln2.b")]
     _mlp_gradients[(hidden // cut.chunk, cut.parts, n_replicas * n_layers)](
-        left.scaled_2, left.d_out, *read, *_aparts((read[0], read[3]), 2), *parts.values(),
+        left.norm_2.scaled, left.d_out, *read, *_aparts((read[0], read[3]), 2), *parts.values(),
         *_aparts(parts.values(), 3), norm, n_rows, n_layers, d, hidden, cut.chunk, cut.rows,
         triton.cdiv(n_rows, cut.rows * cut.parts), cut.stages, _fast(left.mixed), kernels.precision(left.mixed),
         num_warps=cut.warps, maxnreg=cut.registers,

@@ -1,0 +1,98 @@
+"""Prompts into the stream, with the backward pass written out: a map of few columns, slow as a product of matrices.
+
+Forward the columns are added one after the other in the same kernel as positions; backward the sum over all rows of a
+replica is cut into pieces, since a few dozen long sums would leave most of an accelerator idle.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.models.transformer import Transformer
+from workbench.training.flat import FlatLayout
+from workbench.training.loss import batch_of
+from workbench.training.replicas import over
+from workbench.training.written.blocks import Stream
+
+Prompts = Float[Tensor, "replica batch pos d_token"]
+
+_MOST_COLUMNS = 32
+_PIECES = 1024
+"""Over which the sums of all replicas together are spread."""
+
+
+def suits(model: Transformer) -> bool:
+    """Whether a model without a block's ``obstacle`` reads short vectors."""
+    return model.config.input != "tokens" and model.d_token <= _MOST_COLUMNS
+
+
+class ReadIn:
+    """The stream before the first block, of all replicas.
+
+    Args:
+        model: Gives the prompts' encoding; its own weights are not used.
+        layout: Of the flat weights.
+        n_replicas: Rows of the flat weights.
+        compiler: Applied to the forward pass.
+    """
+
+    def __init__(self, model: Transformer, layout: FlatLayout, n_replicas: int, compiler: Callable[[Any], Any]) -> None:
+        self.layout, self.config = layout, model.config
+        self._encode = over(n_replicas, lambda *data: model.encode(batch_of(data)))
+        self._placed = compiler(self._forward)
+
+    def __call__(self, rest: Float[Tensor, "replica rest"], *parts: Tensor) -> Stream:
+        """The stream, differentiable in the weights."""
+        return _ReadIn.apply(rest, self, *parts)  # type: ignore[return-value]
+
+    def _of(self, rest: Tensor, name: str) -> Tensor:
+        """A weight of all replicas as a view."""
+        start, shape = self.layout.starts[name] - self.layout.n_maps, self.layout.shapes[name]
+        return rest[:, start : start + math.prod(shape)].unflatten(1, shape)
+
+    def _forward(self, rest: Tensor, *parts: Tensor) -> tuple[Stream, Prompts]:
+        *data, _ = parts
+        prompts = self._encode(*data)
+        stream = self._of(rest, "embed.bias")[:, None, None]
+        if "positions.weight" in self.layout.starts:
+            stream = stream + self._of(rest, "positions.weight")[:, None, : prompts.shape[2]]
+        weight = self._of(rest, "embed.weight")[:, None, None]
+        for column in range(prompts.shape[-1]):
+            stream = stream + prompts[..., column, None] * weight[..., column]
+        return stream.expand(*prompts.shape[:3], -1), prompts
+
+    def forward(self, rest: Tensor, *parts: Tensor) -> tuple[Stream, Prompts]:
+        """The stream, and the prompts as vectors."""
+        return self._placed(rest, *parts)
+
+    def backward(self, d_stream: Stream, prompts: Prompts, rest: Tensor) -> Tensor:
+        """The gradient of the weights."""
+        d_rest = torch.zeros_like(rest)
+        n_replicas, n_batch = prompts.shape[:2]
+        pieces = math.gcd(n_batch, -(-_PIECES // n_replicas))
+        rows, read = (part.unflatten(1, (pieces, -1)).flatten(2, 3).flatten(0, 1) for part in (d_stream, prompts))
+        products = torch.bmm(rows.mT, read).unflatten(0, (n_replicas, pieces))
+        self._of(d_rest, "embed.weight").copy_(products.sum(1))
+        by_place = d_stream.sum(1)
+        self._of(d_rest, "embed.bias").copy_(by_place.sum(1))
+        if "positions.weight" in self.layout.starts:
+            self._of(d_rest, "positions.weight")[:, : by_place.shape[1]].copy_(by_place)
+        return d_rest
+
+
+class _ReadIn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rest: Tensor, read_in: ReadIn, *parts: Tensor) -> Tensor:
+        stream, prompts = read_in.forward(rest, *parts)
+        ctx.read_in = read_in
+        ctx.save_for_backward(prompts, rest)
+        return stream
+
+    @staticmethod
+    def backward(ctx: Any, *d_outs: Tensor) -> tuple[Tensor | None, ...]:
+        prompts, rest = ctx.saved_tensors
+        return ctx.read_in.backward(d_outs[0], prompts, rest), *[None] * (len(ctx.needs_input_grad) - 1)
