@@ -342,8 +342,8 @@ def theory(
     task = run.task()
     earlier = [kept for kept in run.folder.checkpoint_steps() if kept <= step]
     shown = _spread(earlier, config.n_checkpoints)
-    models = ((each, run.model(each)) for each in shown)
-    found = study(run.model(step), run.untrained_model(), task, config, models, tell)
+    models = ((each, run.model(each).cpu()) for each in shown)  # small models in float64: a CPU serves
+    found = study(run.model(step).cpu(), run.untrained_model().cpu(), task, config, models, tell)
     head = {"schema": THEORY_SCHEMA, "run": run.folder.name, "checkpoint": step, "config": to_data(config)}
     about = {"task": {"name": task.name, "label": task.label, **to_data(task)}, "n_prompts": config.n_prompts}
     told = no_nan({**head, **about, **to_record(found)})

@@ -15,6 +15,8 @@ SIGNED = "RdBu"
 """Diverging, white in the middle; blue above 0."""
 _PRINTED_UP_TO = 8
 """Coordinates up to which values are printed in cells."""
+_SMALL = 0.01
+"""Share of a matrix's largest entry below which cells print 0; the number itself stands in the text on hovering."""
 
 
 def gamma_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Figure:
@@ -85,12 +87,12 @@ def heat_map(matrix: Sequence[Sequence[float]], down: Sequence[str], across: Seq
         across: Names of columns.
         told: What a cell is called, of the names of its row and column.
     """
-    printed = len(across) <= _PRINTED_UP_TO
+    printed, floor = len(across) <= _PRINTED_UP_TO, _SMALL * max((abs(v) for row in matrix for v in row), default=0.0)
     return go.Heatmap(
         z=matrix,
         x=list(across),
         y=list(down),
-        text=[[number(v, 2) if printed else "" for v in row] for row in matrix],
+        text=[[_in_cell(v, floor) if printed else "" for v in row] for row in matrix],
         texttemplate="%{text}",
         textfont={"size": 11},
         hovertext=[
@@ -102,6 +104,10 @@ def heat_map(matrix: Sequence[Sequence[float]], down: Sequence[str], across: Seq
         xgap=1,
         ygap=1,
     )
+
+
+def _in_cell(value: float, floor: float) -> str:
+    return "0" if abs(value) < floor else number(value, 2)
 
 
 def finished_maps(figure: go.Figure, title: str, matrices: Any, scheme: Scheme, *, down: str, across: str) -> go.Figure:

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from tests.theory.quadrature import gaussian, grid, prompts, uniform
 from workbench.regression_law import RegressionLaw
 from workbench.theory import autoregressive, curves, debiased, other_attention, polynomial, random_covariance, wishart
-from workbench.theory.one_step import balanced_split, excess_risk, optimum
+from workbench.theory.one_step import balanced_split, excess_risk, optimum, second_moment
 from workbench.theory.shared import excess_by_length, shared_optimum
 
 I2 = torch.eye(2, dtype=torch.float64)
@@ -123,6 +124,47 @@ def test_zhangs_limit_and_its_balanced_split():
     assert u == pytest.approx(float(torch.trace(limit @ limit)) ** 0.25)
     assert float(split.norm()) == pytest.approx(u)
     assert torch.allclose(u * split, limit)
+
+
+def test_gradient_flow_from_a_small_balanced_start_ends_at_zhangs_limit():
+    """f = u q . U g from u = s and U = s T T^T with |T T^T| = 1, integrated as an ordinary differential equation."""
+    law = RegressionLaw(5, torch.tensor([2.0, 0.5], dtype=torch.float64), TURN, I2)
+    cross, square = law.prior @ law.covariance, second_moment(law, 5)
+    turn = torch.tensor([[0.8, 0.1], [-0.3, 0.5]], dtype=torch.float64)
+    start = 0.1 * turn @ turn.mT / (turn @ turn.mT).norm()
+
+    def flow(_time: float, state: np.ndarray) -> np.ndarray:
+        u, matrix = float(state[0]), torch.tensor(state[1:]).reshape(2, 2)
+        slope = law.covariance @ (u * matrix @ square - cross)
+        return -np.concatenate([[float((slope * matrix).sum())], (u * slope).flatten().numpy()])
+
+    begun = np.concatenate([[0.1], start.flatten().numpy()])
+    ended = solve_ivp(flow, (0, 300), begun, method="LSODA", rtol=1e-11, atol=1e-13).y[:, -1]
+    u, split = balanced_split(optimum(law))
+    assert ended[0] == pytest.approx(u, abs=1e-8)
+    assert torch.allclose(torch.tensor(ended[1:]).reshape(2, 2), split, atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_swapped_labels_are_a_saddle_in_two_dimensions(n):
+    """Labels as keys and inputs as values: no slope, a risk (d-1) n/(n+d+1) too high, and one way down."""
+    law = isotropic(2, n)
+    p = all_prompts(law, n_nodes=(3, 3, 2))
+    tokens = torch.cat([p.xs, p.ys[..., None]], -1)
+    a = float(optimum(law)[0, 0]) ** 0.5
+
+    def risk(parameters: torch.Tensor) -> torch.Tensor:
+        value, key_query = parameters[:3], parameters[3:].reshape(3, 2)
+        f = (torch.einsum("bnk,kq,bq->bn", tokens, key_query, p.query) * (tokens @ value)).mean(-1)
+        return p.mean((f - (p.w * p.query).sum(-1)) ** 2)
+
+    swapped = torch.tensor([a, 0, 0, 0, 0, 0, 0, a, 0], dtype=torch.float64)
+    assert torch.func.grad(risk)(swapped).abs().max() < 1e-10
+    assert float(risk(swapped)) - excess_risk(optimum(law), law) == pytest.approx((2 - 1) * n / (n + 2 + 1))
+    curvature, ways = torch.linalg.eigh(torch.func.hessian(risk)(swapped))
+    assert curvature[0] < -0.02, "the second direction of x opens through the label's value"
+    assert curvature[1] > -1e-9
+    assert risk(swapped + 0.1 * ways[:, 0]) < risk(swapped)
 
 
 def test_whitened_weights_give_a_preconditioned_step():

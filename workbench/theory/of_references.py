@@ -13,6 +13,7 @@ from workbench.theory.setting import (
     REGRESSION,
     SYMMETRIC,
     WHITENED,
+    Assumption,
     Setting,
 )
 
@@ -30,39 +31,50 @@ def _reference(excess: Callable[[int, int, float], float]) -> Callable[[Setting]
 
 
 _WHITE_LAW = (REGRESSION, FIXED_COVARIANCE, WHITENED, GAUSSIAN_INPUTS)
-LEAST_SQUARES = ClosedForm(
-    name="least_squares_curve",
-    label="Least squares",
-    statement="excess risk of minimum-norm least squares by number of examples",
-    source="Exact Wishart means, as in Hastie et al. 2022, arXiv:1903.08560",
-    assumptions=_WHITE_LAW,
-    parameters=_ANY,
-    function=_reference(least_squares_excess),
+
+
+def _form(
+    name: str,
+    label: str,
+    statement: str,
+    source: str,
+    excess: Callable[[int, int, float], float],
+    *more: Assumption,
+) -> ClosedForm:
+    """A curve over the number of examples, of prompts with inputs that can be whitened, and ``more`` assumptions."""
+    statement = f"{statement} by number of examples"
+    return ClosedForm(name, label, statement, source, (*_WHITE_LAW, *more), _ANY, _reference(excess))
+
+
+LEAST_SQUARES = _form(
+    "least_squares_curve",
+    "Least squares",
+    "excess risk of minimum-norm least squares",
+    "Exact Wishart means, as in Hastie et al. 2022, arXiv:1903.08560",
+    least_squares_excess,
 )
-AVERAGING = ClosedForm(
-    name="averaging_curve",
-    label="Averaging",
-    statement="excess risk of w = mean of y_i x_i by number of examples",
-    source="Garg et al. 2022, arXiv:2208.01066, for the predictor",
-    assumptions=_WHITE_LAW,
-    parameters=_ANY,
-    function=_reference(averaging_excess),
+AVERAGING = _form(
+    "averaging_curve",
+    "Averaging",
+    "excess risk of w = mean of y_i x_i",
+    "Garg et al. 2022, arXiv:2208.01066, for the predictor",
+    averaging_excess,
 )
-ONE_STEP_BOUND = ClosedForm(
-    name="one_step_curve",
-    label="Best step for each length",
-    statement="least excess risk of a single step whose size is tuned to each number of examples",
-    source="Mahankali et al. 2023, arXiv:2307.03576, theorem 1",
-    assumptions=(*_WHITE_LAW, SYMMETRIC),
-    parameters=_ANY,
-    function=_reference(one_step_excess),
+ONE_STEP_BOUND = _form(
+    "one_step_curve",
+    "Best step for each length",
+    "least excess risk of a single step whose size is tuned to each length,",
+    "Mahankali et al. 2023, arXiv:2307.03576, theorem 1",
+    one_step_excess,
+    SYMMETRIC,
 )
-RIDGE_LIMIT = ClosedForm(
-    name="bayes_limit_curve",
-    label="Bayes ridge, many dimensions",
-    statement="excess risk of the Bayes ridge in the limit of many dimensions at this ratio d/n",
-    source="Dobriban and Wager 2018, arXiv:1507.03003",
-    assumptions=(*_WHITE_LAW, GAUSSIAN_WEIGHTS, NOISY, ONE_NOISE_LEVEL),
-    parameters=_ANY,
-    function=_reference(ridge_limit_excess),
+RIDGE_LIMIT = _form(
+    "bayes_limit_curve",
+    "Bayes ridge, many dimensions",
+    "excess risk of the Bayes ridge in the limit of many dimensions at this ratio d/n,",
+    "Dobriban and Wager 2018, arXiv:1507.03003",
+    ridge_limit_excess,
+    GAUSSIAN_WEIGHTS,
+    NOISY,
+    ONE_NOISE_LEVEL,
 )

@@ -43,8 +43,8 @@ class Products:
     def leakage(self) -> dict[str, Float[Tensor, "layer head"]]:
         """What theory sends to 0, over what it keeps: ``value`` |read[x]| / |read[y]|, ``key`` |KQ[y, x]| / |KQ[x, x]|.
 
-        A large ``value`` is the sign of the solution that reads inputs as values and labels as keys, which is a local
-        minimum in two dimensions.
+        A large ``value`` is the sign of the solution that reads inputs as values and labels as keys, where the risk
+        has no slope; it is a saddle that is nearly flat in two dimensions.
         """
         d, smallest = self.d_input, torch.finfo(self.read.dtype).tiny
         value = self.read[..., :d].norm(dim=-1) / self.read[..., d:].norm(dim=-1).clamp(min=smallest)
