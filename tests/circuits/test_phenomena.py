@@ -17,7 +17,8 @@ from workbench.models.constructions.bigram_backcopy import BIGRAM_BACKCOPY
 from workbench.opened import Run
 from workbench.tasks import BigramBackcopy
 from workbench.tasks.chains import law_of
-from workbench.training.config import RunConfig, TrainConfig
+from workbench.training.building import build_model
+from workbench.training.config import RunConfig, TrainConfig, preset_config
 from workbench.training.loop import train
 
 TASK = BigramBackcopy(counts="synthetic", n_positions=16)
@@ -169,3 +170,14 @@ def test_the_study_tells_arms_apart_and_counts_seeds(tmp_path: Path):
     failed = replace(trained[0], failed={0: "the loss is nan"}, runs={1: trained[0].runs[1]})
     [arm] = study([failed], PhenomenaConfig(n_prompts=4))["arms"]
     assert (arm["n_seeds"], arm["training_failed"], arm["rows"][-1]["sink"]["n"]) == (2, {0: "the loss is nan"}, 1)
+
+
+def test_the_papers_presets_begin_where_the_published_runs_begin():
+    """Guo et al.'s stored step 0: value norm 5.20, stream after the first block 24.3, bigram risk 4.43."""
+    config = preset_config("bigram_backcopy", "paper").resolved()
+    for seed in (0, 1):
+        model = build_model(replace(config, train=replace(config.train, seed=seed)))
+        row = phenomena(model, config.task, n_prompts=2, n_batch=2, seed=0, silence=False)
+        assert row["heads"][0]["value_norm"] == pytest.approx(5.2, rel=0.2)
+        assert row["layers"][0]["norm"] == pytest.approx(24.3, rel=0.1)
+        assert row["risks"]["bigram"]["mean"] == pytest.approx(4.43, abs=0.15)

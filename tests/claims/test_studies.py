@@ -100,6 +100,11 @@ def test_the_peak_must_be_there_under_adamw_and_nowhere_else():
     arms = {"bb3-softmax": seen(look()), "bb3-sgd": seen(flat), "bb3-relu": seen(flat)}
     assert check(arms).met
     assert check(arms).value == 4.0
+    later = look(ratio=1.2)
+    later["rows"][-1]["layers"].append({"layer": 1, "norm": 900.0, "ratio": 30.0})
+    later["fits"].append({"quantity": "norm", "layer": 1, "slope": 85.0, "r2": 0.99})
+    told = check({**arms, "bb3-relu": seen(later)}).evidence
+    assert "ReLU, largest ratio: 30 after block 1, norm 85 per 1000 updates, R² 0.99" in told
     for other in ({"bb3-sgd": seen(look())}, {"bb3-softmax": seen(flat)}, {"bb3-softmax": seen(look(r2=0.9))}):
         assert not check({**arms, **other}).met
     assert not check({**arms, "bb3-softmax": seen(look(slope=-1.0))}).met, "a line that falls is no growth"

@@ -217,9 +217,20 @@ def residual(looks: Looks) -> Measurement:
         flat = measurement(f"{name} seeds", {"ratio below 1.5": lambda k: (ratio(k), ratio(k) < 1.5)}, runs, n_seeds=n)
         evidence.append(f"{name}: {flat.measured}")
         others = others and flat.met
-    peaks = [max(layer["ratio"] for layer in _last(look)["layers"]) for look in soft[0]]
-    evidence.append(f"largest ratio over layers, AdamW: {', '.join(map(short, peaks)) or '–'}")
+    for name, (runs, _) in (("AdamW", soft), ("SGD", sgd), ("ReLU", relu)):
+        evidence += [f"{name}, largest ratio: {_largest(look)}" for look in runs]
     return replace(grown, met=grown.met and others, evidence=(*evidence, *_lengths(soft[0])))
+
+
+def _largest(look: Look) -> str:
+    """The block after which the start token's stream stands out most: which one makes the peak differs from seed to
+    seed."""
+    layers = _last(look)["layers"]
+    block = max(range(len(layers)), key=lambda layer: layers[layer]["ratio"])
+    fit = next((fit for fit in look["fits"] if fit["quantity"] == "norm" and fit["layer"] == block), None)
+    known = fit is not None and fit["slope"] is not None and fit["r2"] is not None
+    line = f", norm {short(fit['slope'])} per 1000 updates, R² {short(fit['r2'])}" if fit and known else ""
+    return f"{short(layers[block]['ratio'])} after block {block}{line}"
 
 
 # A7, domains
