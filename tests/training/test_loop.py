@@ -95,7 +95,7 @@ def test_every_optimizer_lowers_the_loss(settings: dict[str, Any]):
     for _ in range(80):
         program.step.zero_()  # the same prompts every time
         lines += updated(program)
-    assert lines[-1]["loss"] < 0.9 < lines[0]["loss"], "the entropy of the noise is .73 nats"
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     assert lines[0]["lr"] == settings["lr"]
 
 
