@@ -17,9 +17,11 @@ _QUICK = TheoryConfig(n_prompts=4000, n_curve=400, n_resamples=40, n_checkpoints
 _WITH_TRAINING = replace(_QUICK, n_checkpoints=48)
 
 
-def arm(name: str, task: str, preset: str, changes: Mapping[str, Any] | None = None) -> Arm:
-    """Five seeds of a preset, in sizes that are the papers' own."""
-    return Arm(f"theory-{name}", task, {"small": preset, "paper": preset}, changes or {}, n_seeds=N_SEEDS)
+def arm(
+    name: str, task: str, preset: str, changes: Mapping[str, Any] | None = None, *, small: str | None = None
+) -> Arm:
+    """Five seeds of a preset, in sizes that are the papers' own; of another one at scale small where that is given."""
+    return Arm(f"theory-{name}", task, {"small": small or preset, "paper": preset}, changes or {}, n_seeds=N_SEEDS)
 
 
 def seen(run: Run, tell: Tell) -> Mapping[str, Any]:

@@ -9,7 +9,13 @@ _TIED = arm("vo-tied", "linear_regression", "von_oswald_tied")
 _DEEP = arm("vo-deep", "linear_regression", "von_oswald_deep")
 _BEHIND, _FEATURES = "step_behind_copying", "feature_step"
 _SINE = arm("vo-sine", "sine_regression", "von_oswald")
-_COPYING = arm("vo-copying", "linear_regression", "von_oswald_copying", {"train.checkpoints_per_decade": 8})
+_COPYING = arm(
+    "vo-copying",
+    "linear_regression",
+    "von_oswald_copying",
+    {"train.checkpoints_per_decade": 8},
+    small="von_oswald_copying_small",
+)
 
 
 def _rolled_out(look: Look) -> tuple[float | None, bool]:
