@@ -34,7 +34,7 @@ _SYMBOLS: dict[str, tuple[str, ...]] = {
     "online": ("triangle-ne", "triangle-se", "triangle-sw"),
     "kernel": ("star", "hexagram", "triangle-right"),
     "sparse": ("star-triangle-up", "star-triangle-down"),
-    "bayes": ("diamond-tall", "diamond-wide", "star-diamond"),
+    "bayes": ("diamond-tall", "diamond-wide", "diamond-x", "star-diamond"),
 }
 """Markers of each family's algorithms, alike within a family and none used twice."""
 _SPARE_SYMBOL = "triangle-nw"
