@@ -74,12 +74,23 @@ def log_ratio_axis(kept: Iterable[Number]) -> dict[str, Any]:
     values = [1.0, *(float(v) for v in kept if v is not None and math.isfinite(v) and v > 0)]
     low, high = math.log10(min(values)), math.log10(max(values))
     steps = (1, 2, 5) if high - low < 2 else (1, 3) if high - low < 3.5 else (1,)
-    ticks = [step * 10.0**power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
     room = 0.06 * (high - low) + 0.05
-    shown = [tick for tick in ticks if low - room <= math.log10(tick) <= high + room]
-    return {
-        "type": "log",
-        "tickvals": shown,
-        "ticktext": [f"{tick:g}" for tick in shown],
-        "range": [low - room, high + room],
-    }
+    return {"type": "log", "range": [low - room, high + room], **_written_ticks(low - room, high + room, steps)}
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis; over a few decades every tick is written out, since a 5 alone could be .5 or 50.
+
+    Args:
+        low: Exponent of ten at its lower end.
+        high: The same at its upper end.
+    """
+    few = high - low < 2.5
+    ticks = _written_ticks(low, high, (1, 2, 5)) if few else {"exponentformat": "power", "dtick": 1}
+    return {"type": "log", "range": [low, high], **ticks}
+
+
+def _written_ticks(low: float, high: float, steps: Sequence[int]) -> dict[str, Any]:
+    ticks = [step * 10.0**power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
+    shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    return {"tickvals": shown, "ticktext": [f"{tick:g}" for tick in shown]}

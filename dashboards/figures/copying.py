@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
-from dashboards.figures.axes import drawable, log_range
+from dashboards.figures.axes import drawable, log_axis, log_range
 from dashboards.theme import Scheme, empty_figure, model_color, template, text_color
 
 NO_COPYING = "Inputs and labels are no tokens of their own here, or this has not been measured over training."
@@ -47,9 +47,8 @@ def copying_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
         line = {"color": text_color(scheme), "dash": dash}
         flat = go.Scatter(x=steps, y=[value] * len(steps), mode="lines", name=name, line=line)
         figure.add_trace(flat, row=2, col=1)
-    low, high = log_range(risks, 1.5)
     figure.update_yaxes(title={"text": "Share of attention"}, range=[-0.02, 1.02], row=1, col=1)
-    figure.update_yaxes(title={"text": "Excess risk"}, type="log", range=[low, high], dtick="D2", row=2, col=1)
+    figure.update_yaxes(title={"text": "Excess risk"}, **log_axis(*log_range(risks, 1.5)), row=2, col=1)
     figure.update_xaxes(type="log", exponentformat="power", dtick=1)
     figure.update_xaxes(title={"text": "Training step + 1"}, row=2, col=1)
     figure.update_layout(

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboards.figures.axes import drawable, log_range
+from dashboards.figures.axes import drawable, log_axis, log_range
 from dashboards.theme import (
     Number,
     Scheme,
@@ -186,16 +186,12 @@ def misfit_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
             hovertext=[_tell_place(name, near, i) for i in range(len(near["layers"]))],
             hovertemplate="%{hovertext}<extra></extra>",
         )
-    low, high = log_range([None if v is None else 100 * v for v in drawn], room_below=1.6)
     figure.update_layout(
         title={"text": "How far is each layer from each algorithm?"},
         xaxis=_layers_axis([layer for near in nearness.values() for layer in near["layers"]]),
         yaxis={
             "title": {"text": "Misfit, % of the labels' square, log"},
-            "type": "log",
-            "range": [low, high],
-            "dtick": "D2" if high - low < 2.5 else 1,
-            "exponentformat": "power",
+            **log_axis(*log_range([None if v is None else 100 * v for v in drawn], room_below=1.6)),
         },
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
     )
@@ -264,9 +260,7 @@ def path_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         title = f"{plain(near['parameter']).capitalize()}{', log' if log else ''}"
         axis: dict[str, Any] = {"title": {"text": title}}
         if log:
-            low, high = log_range(values, room_below=2)
-            spread = {"dtick": "D2"} if high - low < 1.6 else {"dtick": 1}
-            axis |= {"type": "log", "range": [low, high], "exponentformat": "power", **spread}
+            axis |= log_axis(*log_range(values, room_below=2))
         figure.update_yaxes(axis, row=1, col=2)
     axis = _layers_axis(layers, at_most=12)
     pad = 0.3 + 0.25 * (layers[-1] - layers[0])  # room for the texts beside the first and last point

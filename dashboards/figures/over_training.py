@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboards.figures.axes import drawable, log_range, log_step_axis, on_log_steps
+from dashboards.figures.axes import drawable, log_axis, log_range, log_step_axis, on_log_steps
 from dashboards.theme import (
     Number,
     Scheme,
@@ -280,16 +280,12 @@ def error_over_training(
                 line={"color": color(name, scheme), "dash": dash_style(name), "width": 1.5},
                 hovertemplate=f"{label(name)}: {number(value)}<extra></extra>",
             )
-    low, high = log_range(drawn, room_below=1.5)
     figure.update_layout(
         title={"text": "What do layers and output err by?"},
         xaxis=checkpoint_axis(steps, log=log),
         yaxis={
             "title": {"text": f"Squared error / d, log<br>mean over positions {first} to {last}"},
-            "type": "log",
-            "range": (low, high),
-            "exponentformat": "power",
-            "dtick": "D2" if high - low < 2.5 else 1,
+            **log_axis(*log_range(drawn, room_below=1.5)),
         },
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dashboards.figures.axes import drawable, log_range
+from dashboards.figures.axes import drawable, log_axis, log_range
 from dashboards.theme import Number, Scheme, color, empty_figure, model_color, template, text_color
 
 _MOST_POINTS = 2000
@@ -51,10 +51,7 @@ def training_figure(lines: Sequence[Mapping[str, Any]], scheme: Scheme = "light"
         xaxis={"title": {"text": f"Training step (updates{thinned})"}, "rangemode": "tozero"},
         yaxis={
             "title": {"text": "Mean loss per prediction, log"},
-            "type": "log",
-            "range": log_range(drawn, room_below=1.5),
-            "exponentformat": "power",
-            "dtick": "D2" if _spans_little(drawn) else 1,
+            **log_axis(*log_range(drawn, room_below=1.5)),
         },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
         showlegend=True,
@@ -62,11 +59,6 @@ def training_figure(lines: Sequence[Mapping[str, Any]], scheme: Scheme = "light"
         uirevision="training",
     )
     return figure
-
-
-def _spans_little(values: Sequence[Number]) -> bool:
-    low, high = log_range(values, room_below=1.5)
-    return high - low < 2.5
 
 
 def _mark_curriculum(figure: go.Figure, lines: Sequence[Mapping[str, Any]], scheme: Scheme) -> None:

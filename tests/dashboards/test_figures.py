@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboards.figures.agreement import agreement_figure
-from dashboards.figures.axes import log_range, log_ratio_axis
+from dashboards.figures.axes import log_axis, log_range, log_ratio_axis
 from dashboards.figures.best_step import best_step_figure, best_step_height
 from dashboards.figures.confusion import confusion_figure
 from dashboards.figures.error import error_figure
@@ -205,6 +205,16 @@ def test_a_logarithmic_axis_of_ratios_writes_every_tick_out_and_has_1_on_it():
 
 def _named(figure, name):
     return [trace for trace in figure.data if trace.name == name]
+
+
+def test_a_logarithmic_axis_over_few_decades_writes_every_tick_out():
+    few = log_axis(math.log10(0.15), math.log10(6))
+    assert few["ticktext"] == ["0.2", "0.5", "1", "2", "5"]
+    assert [f"{value:g}" for value in few["tickvals"]] == few["ticktext"]
+    assert few["range"] == [math.log10(0.15), math.log10(6)]
+    many = log_axis(-4.0, 1.0)
+    assert (many["dtick"], many["exponentformat"]) == (1, "power")
+    assert "tickvals" not in many
 
 
 def test_panels_hold_every_layers_filter_with_its_band(record):
