@@ -1,6 +1,7 @@
 """Records of claims as a table of their conditions."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -22,11 +23,11 @@ def test_the_newest_record_of_a_claim_becomes_a_row_for_each_condition(tmp_path:
     runpy.run_path(str(TOOL))["main"]([str(tmp_path / name) for name in ("new", "old", "none")])
     found = capsys.readouterr().out.splitlines()
     assert len(found) == 4
-    cells = [cell.strip() for cell in found[2].split("|")[1:-1]]
+    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", found[2])[1:-1]]
     assert cells == [
         "`paper/what`, **met**: It holds",
         "once",
-        "size of the sum of mu over the sum of sizes, at most .05",
+        r"\|sum mu\| over sum \|mu\|, at most .05",
         "0.02 [0.01, 0.03], seeds 0.01 to 0.04",
         "5 of 5",
     ]
