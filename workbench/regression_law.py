@@ -66,22 +66,28 @@ class RegressionLaw:
 
 @dataclass(frozen=True, eq=False)
 class FunctionLaw:
-    """Prompts of examples y_i = f(x_i) + noise with f of mean 0 drawn anew for each, and x of one law for all.
+    """Prompts of examples y_i = f(x_i) + noise with f drawn anew for each, and x of one law for all.
 
     Attributes:
         n_examples: Examples before the last query.
         nodes: Places of x that stand for its law, exactly so for smooth functions.
         shares: Their shares, which sum to 1.
-        second_moment: E[f(x) f(x')] at all pairs of them.
+        second_moment: E[f(x) f(x')] at all pairs of them, not centred.
+        mean: E f(x) at each: what is known of f without an example.
         noise_variance: Of the labels; the mean over prompts.
-        one_noise_level: Whether that is the noise variance of every prompt.
     """
 
     n_examples: int
     nodes: Float[Tensor, "node d_input"]
     shares: Float[Tensor, " node"]
     second_moment: Float[Tensor, "node node"]
+    mean: Float[Tensor, " node"]
     noise_variance: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """Mean square of f about its mean: what predicting the mean errs by."""
+        return float(self.shares @ (self.second_moment.diagonal() - self.mean.square()))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The best step on features: the linear optimum where features are linear, and sampled prompts elsewhere."""
 
+import math
+
 import pytest
 import torch
 
@@ -20,9 +22,8 @@ def test_on_linear_functions_it_is_the_linear_optimum():
     spectrum = (weights @ places.square()) * scale
     kurtosis = float(weights @ places.pow(4)) / float(spectrum[0]) ** 2 - 3
     of_nodes = type(law)(7, spectrum, torch.eye(1).double(), law.prior, law.noise_variance, "nodes", kurtosis)
-    functions = FunctionLaw(
-        7, places[:, None], weights, float(law.prior[0, 0]) * places[:, None] * places, law.noise_variance
-    )
+    moment = float(law.prior[0, 0]) * places[:, None] * places
+    functions = FunctionLaw(7, places[:, None], weights, moment, 0 * places, law.noise_variance)
     found = best_feature_step(places[:, None], functions)
     best = optimum(of_nodes)
     assert found.gamma[0, 0] == pytest.approx(best[0, 0])
@@ -58,3 +59,15 @@ def test_its_risk_is_that_of_sampled_prompts():
     assert abs(float(error.mean()) - best.excess) < 5 * float(error.std()) / len(error) ** 0.5
     zero = float(law.shares @ law.second_moment.diagonal())
     assert best.excess < 0.5 * zero
+
+
+def test_the_mean_of_all_waves_is_known_without_an_example_and_is_no_step():
+    law = SINE.function_law()
+    batch = SINE.prompts(0, "mean", 0, 40_000)
+    assert isinstance(batch, RegressionBatch)
+    query, wave = batch.xs[:, -1, 0].double(), batch.latents["clean"][:, -1].double()
+    told = (SINE.smallest_amplitude + SINE.largest_amplitude) / math.pi * query.cos()
+    assert torch.allclose(law.mean, law.mean.max() / law.nodes[:, 0].cos().max() * law.nodes[:, 0].cos())
+    error = (wave - told).square()
+    assert abs(float(error.mean()) - law.variance) < 5 * float(error.std()) / len(error) ** 0.5
+    assert law.variance < 0.75 * float(law.shares @ law.second_moment.diagonal())

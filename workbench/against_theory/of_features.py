@@ -69,7 +69,11 @@ def ridge_risk(features: Features, seen: Observed) -> float:
 def compare_features(
     said: OnFeatures, model: Transformer, untrained: Transformer, seen: Observed, before: Observed, config: TheoryConfig
 ) -> list[Row]:
-    """The model beside the best step on its own features, with other features, ridge and predicting 0 as controls."""
+    """The model beside the best step on its own features.
+
+    Controls are other features, ridge, predicting 0, and the mean of all functions, which needs no example and is no
+    step: a model that adds it errs less than the best one.
+    """
     own, other = mlp_features(model), mlp_features(untrained)
     with torch.no_grad():
         best, random = (best_feature_step(each(said.law.nodes), said.law) for each in (own, other))
@@ -77,6 +81,7 @@ def compare_features(
         told, told_random = (_in_pieces(f, step, seen.batch) for f, step in ((own, best), (other, random)))
     zero = float(seen.truth.square().mean())
     ridges = {"ridge on own features": ridge_risk(own, seen), "ridge on the untrained MLP's": ridge_risk(other, seen)}
+    unseen = {"mean of all functions": said.law.variance}
     apart, risk, gap = compare_predictions(told, best.excess, seen, before, config)
     from_random = float((seen.said - told_random).square().mean() / told_random.square().mean())
     return [
@@ -88,7 +93,7 @@ def compare_features(
             None,
             {"untrained MLP's": random.excess, "x itself": plain.excess, "zero predictor": zero},
         ),
-        Row(risk.quantity, risk.label, risk.theory, risk.measured, risk.ci, {**risk.controls, **ridges}),
+        Row(risk.quantity, risk.label, risk.theory, risk.measured, risk.ci, {**risk.controls, **ridges, **unseen}),
         gap,
         Row(
             apart.quantity,

@@ -96,14 +96,15 @@ class SineRegression(RegressionTask):
         )
 
     def function_law(self) -> FunctionLaw:
-        """E[f(x) f(x')] = E[a^2]/2 cos(x - x'): sine and cosine have independent factors of one size."""
+        """E[f(x) f(x')] = E[a^2]/2 cos(x - x') and E f(x) = 2/pi E[a] cos(x), phases being uniform from 0 to pi."""
         low, high = self.smallest_amplitude, self.largest_amplitude
         square = (low * low + low * high + high * high) / 3
         places, weights = numpy.polynomial.legendre.leggauss(_N_NODES)
         nodes = self.x_limit * torch.tensor(places, dtype=torch.float64)
         moment = square / 2 * torch.cos(nodes[:, None] - nodes)
         shares = torch.tensor(weights, dtype=torch.float64) / 2
-        return FunctionLaw(self.n_context - 1, nodes[:, None], shares, moment, float(self.noise_std) ** 2)
+        mean = (low + high) / math.pi * nodes.cos()
+        return FunctionLaw(self.n_context - 1, nodes[:, None], shares, moment, mean, float(self.noise_std) ** 2)
 
     def facts(self) -> tuple[LabelFacts, ...]:
         """Exact moments, with the line through 0 that fits each wave best as w."""
