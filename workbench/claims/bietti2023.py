@@ -1,7 +1,7 @@
 """Bietti et al. 2023: an induction circuit of associative memories, and in which order they are learnt."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,17 +12,17 @@ from circuits.memories import attended, recall
 from circuits.watching import parts, prompt_losses
 from workbench.arms import Arm
 from workbench.batch import TokenBatch
+from workbench.claims.kept import kept
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
 from workbench.claims.seeds import Look, measurement, short
-from workbench.configs import no_nan, to_data
+from workbench.configs import to_data
 from workbench.models.transformer import Transformer
 from workbench.opened import Run
-from workbench.runs import result_key
 from workbench.tasks import InContextBigram
 from workbench.tasks.chains import law_of
 
 _CITATION = "Bietti et al. 2023, arXiv:2306.00802, section 4"
-_ANALYSIS, _CODE = "memories_over_training", 1
+_CODE = 1
 _N_PROMPTS, _AT_ONCE = 256, 64
 _BIGRAMS = Arm("in-context-bigram", "in_context_bigram", {"small": "small", "paper": "paper"})
 _MEMORIES = ("copying", "matching", "previous")
@@ -33,30 +33,27 @@ _RECALLED = 0.9
 def memories(run: Run, tell: Tell) -> Mapping[str, Any]:
     """Loss where a trigger has come before, what each memory recalls and what both heads attend to, at every
     checkpoint; kept in the run, whose model has one head in each layer."""
-    task, steps = run.task(), run.folder.checkpoint_steps()
+    task = run.task()
     assert isinstance(task, InContextBigram), "the arm is of this task"
-    weights = [run.folder.weights_sha256(step) for step in steps]
-    key = result_key({"analysis": _ANALYSIS, "code": _CODE, "n": _N_PROMPTS, "weights": weights})
-    kept = run.folder.result(_ANALYSIS, key)
-    if kept is not None:
-        return kept
-    tell(f"{len(steps)} checkpoints")
-    batch = task.domains(0, _N_PROMPTS)["trigger"]
-    asked = law_of(task.counts, batch.tokens.device).triggers(task.n_triggers).nonzero()[:, 0]
-    rows = []
-    for step in steps:
-        model = run.model(step)
-        device = model.unembed.weight.device
-        each = [_seen_of(model, part.to(device)) for part in parts(batch, _AT_ONCE)]
-        seen = {name: torch.cat([part[name] for part in each]).nanmean().item() for name in each[0]}
-        rows.append({"step": step, **seen, **to_data(recall(fold(model), model.positions.weight, *_HEADS, asked))})
-    said = {
-        name: -each.gather(-1, batch.targets[..., None])[..., 0][batch.loss_mask].mean().item()
-        for name, each in task.references(batch).items()
-    }
-    told = {"references": said, "n_steps": run.config.train.n_steps, "rows": rows}
-    run.folder.save_result(_ANALYSIS, key, no_nan(told))
-    return no_nan(told)
+
+    def measure(steps: Sequence[int]) -> dict[str, Any]:
+        batch = task.domains(0, _N_PROMPTS)["trigger"]
+        asked = law_of(task.counts, batch.tokens.device).triggers(task.n_triggers).nonzero()[:, 0]
+        said = {
+            name: -each.gather(-1, batch.targets[..., None])[..., 0][batch.loss_mask].mean().item()
+            for name, each in task.references(batch).items()
+        }
+        rows = [{"step": step, **_row(run.model(step), batch, asked)} for step in steps]
+        return {"references": said, "n_steps": run.config.train.n_steps, "rows": rows}
+
+    return kept(run, "memories_over_training", {"code": _CODE, "n": _N_PROMPTS}, tell, measure)
+
+
+def _row(model: Transformer, batch: TokenBatch, asked: Tensor) -> dict[str, float]:
+    device = model.unembed.weight.device
+    each = [_seen_of(model, part.to(device)) for part in parts(batch, _AT_ONCE)]
+    seen = {name: torch.cat([part[name] for part in each]).nanmean().item() for name in each[0]}
+    return {**seen, **to_data(recall(fold(model), model.positions.weight, *_HEADS, asked))}
 
 
 def _seen_of(model: Transformer, batch: TokenBatch) -> dict[str, Tensor]:

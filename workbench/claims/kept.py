@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.claims.record import Tell
+from workbench.configs import no_nan
 from workbench.opened import Run
 from workbench.runs import result_key
 
@@ -26,6 +27,6 @@ def kept(
     record = run.folder.result(analysis, key)
     if record is None:
         tell(f"{len(steps)} checkpoints")
-        record = {"run": run.folder.name, **measure(steps)}
+        record = no_nan({"run": run.folder.name, **measure(steps)})
         run.folder.save_result(analysis, key, record)
     return record
