@@ -15,7 +15,7 @@ def test_the_command_trains_checks_and_shows(call: Call, root: Path, tmp_path: P
     answer = call("claims", "edelman2024", *words, *small, "--json", "--out", tmp_path / "claims.json")
     assert answer.status == 0
     [record] = answer.document["claims"]
-    assert (record["id"], record["status"], record["run"]) == (PLATEAU.name, CONTESTED, "chains-small-0")
+    assert (record["id"], record["status"], record["run"]) == (PLATEAU.name, CONTESTED, "chains-small-0 and 1 more")
     assert json.loads((tmp_path / "claims.json").read_text())["claims"] == [record]
     assert call("claims", "edelman2024", "--runs", root, "--json").document["claims"] == [record]
     wrong = call("claims", "--only", "edelman2024/c4")
