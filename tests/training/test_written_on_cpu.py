@@ -51,7 +51,7 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict
 
 @pytest.mark.parametrize("n_batch", [8, 64])
 def test_they_are_the_same_bit_by_bit_with_torchs_products_and_with_those_of_onednn(n_batch: int):
-    compare_bits(n_batch)
+    assert_equal_bits(n_batch)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript is not for this Python")
@@ -60,7 +60,7 @@ def test_torchscript_runs_both_passes_to_the_same_bits():
     subprocess.run([sys.executable, "-m", "tests.training.test_written_on_cpu"], check=True)
 
 
-def compare_bits(n_batch: int) -> None:
+def assert_equal_bits(n_batch: int) -> None:
     config = preset_config("linear_regression", "demo").resolved()
     automatic, written = both(replace(config, train=replace(config.train, n_batch=n_batch)))
     for one, other in zip((automatic[0], *automatic[1]), (written[0], *written[1]), strict=True):
@@ -108,4 +108,4 @@ if __name__ == "__main__":
     assert passes_cpu.scripted_if_possible().scripted
     for n_batch in (8, 64):
         for _ in range(3):  # it may change its mind about shapes
-            compare_bits(n_batch)
+            assert_equal_bits(n_batch)
