@@ -220,11 +220,12 @@ def test_shared_optimum_is_the_published_mean_for_isotropic_inputs():
     assert float(summed[0, 0]) == pytest.approx(n * k.sum() / (k * (k + d + 1 + noise)).sum())
 
 
-@pytest.mark.parametrize("name", ["noisy", "anisotropic", "one dimension"])
+@pytest.mark.parametrize("name", ["noisy", "anisotropic", "one dimension", "uniform"])
 def test_debiased_optimum_has_the_exact_risk_and_no_slope(name):
-    law = LAWS[name]
+    is_uniform = name == "uniform"
+    law = anisotropic(2, 0.25, inputs="uniform", excess_kurtosis=-1.2) if is_uniform else LAWS[name]
     gamma = debiased.debiased_optimum(law).requires_grad_()
-    risk = population_risk(gamma, law, centred=True)
+    risk = population_risk(gamma, law, centred=True, coordinate=uniform if is_uniform else gaussian)
     (slope,) = torch.autograd.grad(risk, gamma)
     assert slope.abs().max() < 1e-12
     assert abs(float(risk.detach()) - debiased.debiased_excess(gamma.detach(), law)) < 1e-12

@@ -50,7 +50,7 @@ DEBIASED = ClosedForm(
     label="Best debiased step",
     statement="heads of opposite signs take one step on centred inputs, Gamma = [Sig + (tr(Sig Psi)+s2)/n Psi^-1]^-1",
     source="He et al. 2025, arXiv:2503.12734, for isotropic inputs; generalised",
-    assumptions=(*_HEADS, TWO_HEADS, REGRESSION, SYMMETRIC, FIXED_COVARIANCE, GAUSSIAN_INPUTS),
+    assumptions=(*_HEADS, TWO_HEADS, REGRESSION, SYMMETRIC, FIXED_COVARIANCE),
     parameters=_LAW,
     function=_debiased,
 )

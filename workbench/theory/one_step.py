@@ -13,6 +13,14 @@ from workbench.regression_law import RegressionLaw
 Matrix = Float[Tensor, "d_input d_input"]
 
 
+def coordinate_moment(law: RegressionLaw) -> Matrix:
+    """A^T diag(A Psi A^T) A for x = z A: what fourth moments have more, an excess kurtosis, than those of Gaussian x."""
+    basis = torch.eye(law.d_input, dtype=law.spectrum.dtype) if law.basis is None else law.basis
+    root = law.spectrum.sqrt()[:, None] * basis
+    along = (root @ law.prior @ root.mT).diagonal()
+    return root.mT @ (along[:, None] * root)
+
+
 def fourth_moment(law: RegressionLaw) -> Matrix:
     """E[(x . Psi x) x x^T] = 2 Sig Psi Sig + tr(Sig Psi) Sig + kappa A^T diag(A Psi A^T) A, for x = z A.
 
@@ -20,10 +28,7 @@ def fourth_moment(law: RegressionLaw) -> Matrix:
     """
     covariance, prior = law.covariance, law.prior
     gaussian = 2 * covariance @ prior @ covariance + law.signal_variance * covariance
-    basis = torch.eye(law.d_input, dtype=covariance.dtype) if law.basis is None else law.basis
-    root = law.spectrum.sqrt()[:, None] * basis
-    along = (root @ prior @ root.mT).diagonal()
-    return gaussian + law.excess_kurtosis * root.mT @ (along[:, None] * root)
+    return gaussian + law.excess_kurtosis * coordinate_moment(law)
 
 
 def second_moment(law: RegressionLaw, n_examples: int) -> Matrix:
