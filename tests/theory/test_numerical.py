@@ -61,6 +61,28 @@ def test_one_softmax_head_is_best_where_training_ends():
     assert abs(sharpness - first_guess) > 0.05
 
 
+def test_the_best_softmax_head_on_uniform_inputs_is_found_by_gradient_descent_on_other_prompts_too():
+    d, n = 3, 6
+    generator = torch.Generator().manual_seed(5)
+    xs, query = ((torch.rand(40_000, k, d, generator=generator) - 0.5).double() * 12**0.5 for k in (n, 1))
+    w = torch.randn(40_000, d, 1, generator=generator).double()
+    omega_mu = torch.tensor([0.3, 1.0], dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([omega_mu], max_iter=60, line_search_fn="strong_wolfe")
+
+    def risk() -> torch.Tensor:
+        search.zero_grad()
+        weights = (omega_mu[0] * xs @ query.mT).squeeze(-1).softmax(-1)
+        error = ((omega_mu[1] * weights[..., None] * (xs @ w)).sum((1, 2)) - (query @ w).flatten()).square().mean()
+        error.backward()
+        return error
+
+    search.step(risk)
+    sharpness, value, excess = best_head(n, d, 0.0, "uniform")
+    assert [sharpness, value] == pytest.approx(omega_mu.tolist(), rel=0.03)
+    assert excess == pytest.approx(risk().item(), rel=0.02)
+    assert sharpness != pytest.approx(best_head(n, d)[0], rel=0.02)
+
+
 def test_steps_of_several_labels():
     laws = MultiTaskRegression(noise_std=0.1**0.5, w_scale=0.5).laws()
     own, shared = own_steps(laws), shared_steps(laws)

@@ -5,8 +5,8 @@ from workbench.theory.record import ClosedForm, OneStep, SoftmaxHead, TaskSteps
 from workbench.theory.setting import (
     BARE,
     FIXED_COVARIANCE,
-    GAUSSIAN_INPUTS,
     ISOTROPIC,
+    KNOWN_INPUTS,
     LAST_QUERY,
     ONE_HEAD,
     ONE_LAYER,
@@ -34,7 +34,7 @@ def _head(setting: Setting) -> SoftmaxHead:
     law = setting.regression
     input_variance, w_variance = float(law.spectrum[0]), float(law.prior[0, 0])
     noise = law.noise_variance / (input_variance * w_variance)
-    sharpness, value, excess = best_head(law.n_examples, law.d_input, noise)
+    sharpness, value, excess = best_head(law.n_examples, law.d_input, noise, law.inputs)
     return SoftmaxHead(sharpness / input_variance, value, input_variance * w_variance * excess)
 
 
@@ -59,7 +59,7 @@ HEAD = ClosedForm(
     label="Best single softmax head",
     statement="the prediction is mu sum_i softmax_i(omega x_i . q) y_i with the best omega and mu, found numerically",
     source="He et al. 2025, arXiv:2503.12734, for the family; a sample of prompts here instead of their surrogate",
-    assumptions=(*_HEADS, ONE_HEAD, REGRESSION, SYMMETRIC, FIXED_COVARIANCE, ISOTROPIC, GAUSSIAN_INPUTS),
+    assumptions=(*_HEADS, ONE_HEAD, REGRESSION, SYMMETRIC, FIXED_COVARIANCE, ISOTROPIC, KNOWN_INPUTS),
     parameters={"n": "examples", "d": "size of x", "s2": "noise variance over that of w . x, times d"},
     function=_head,
 )

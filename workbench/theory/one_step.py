@@ -14,7 +14,7 @@ Matrix = Float[Tensor, "d_input d_input"]
 
 
 def coordinate_moment(law: RegressionLaw) -> Matrix:
-    """A^T diag(A Psi A^T) A for x = z A: what fourth moments have more, an excess kurtosis, than those of Gaussian x."""
+    """A^T diag(A Psi A^T) A for x = z A: what an excess kurtosis of z adds to the fourth moments of Gaussian x."""
     basis = torch.eye(law.d_input, dtype=law.spectrum.dtype) if law.basis is None else law.basis
     root = law.spectrum.sqrt()[:, None] * basis
     along = (root @ law.prior @ root.mT).diagonal()

@@ -1,6 +1,6 @@
 """The best single softmax head, and the best debiased steps of heads that several labels share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -18,22 +18,44 @@ _GOLDEN = (5**0.5 - 1) / 2
 _ROUNDS = 25
 
 
+Moments = Callable[[float], tuple[float, float]]
+"""From a sharpness to E[f f*] and E[f^2] of the head with value 1, f* = w . q."""
+
+
 @cache
-def best_head(n_examples: int, d_input: int, noise_variance: float = 0.0) -> tuple[float, float, float]:
+def best_head(
+    n_examples: int, d_input: int, noise_variance: float = 0.0, inputs: str = "gaussian"
+) -> tuple[float, float, float]:
     """Sharpness omega, value mu and excess risk of the best f = mu sum_i softmax_i(omega x_i . q) y_i.
 
-    For x ~ N(0, I) and E[w w^T] = I. Means over w, noise and inputs across q are exact, |q| takes its quantiles, and
-    inputs along q are one fixed sample. For each omega the best mu is a ratio of moments; omega by golden-section
-    search.
+    For coordinates of x of variance 1 and E[w w^T] = I. For each omega the best mu is a ratio of moments; omega by
+    golden-section search.
 
     Args:
         n_examples: n.
         d_input: d.
         noise_variance: s2, over the variance of a coordinate of w.
+        inputs: Law of a coordinate: gaussian or uniform.
 
     Source:
         The setting of He et al. 2025, arXiv:2503.12734; their surrogate, `softmax_head_surrogate`, is a first guess.
     """
+    moments = (_of_uniform if inputs == "uniform" else _of_gaussian)(n_examples, d_input, noise_variance)
+
+    def at(omega: float) -> tuple[float, float]:
+        along, square = moments(omega)
+        return along / square, d_input - along**2 / square
+
+    low, high = 0.0, 2.0
+    for _ in range(_ROUNDS):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        low, high = (low, right) if at(left)[1] < at(right)[1] else (left, high)
+    omega = (low + high) / 2
+    return omega, *at(omega)
+
+
+def _of_gaussian(n_examples: int, d_input: int, noise_variance: float) -> Moments:
+    """Means over w, noise and inputs across q are exact, |q| takes its quantiles; inputs along q are one sample."""
     generator = torch.Generator().manual_seed(0)
     along_query = torch.randn(_N_PROMPTS, n_examples, generator=generator, dtype=torch.float64)
     places = (np.arange(_N_PROMPTS) + 0.5) / _N_PROMPTS
@@ -43,17 +65,26 @@ def best_head(n_examples: int, d_input: int, noise_variance: float = 0.0) -> tup
     def at(omega: float) -> tuple[float, float]:
         weights = (omega * scores).softmax(-1)
         mixed = (weights * along_query).sum(-1)  # the rest is across q, of variance sum_i weights_i^2
-        along = float((mixed * length).mean())
         spread = (d_input - 1 + noise_variance) * weights.square().sum(-1)
-        square = float((mixed.square() + spread).mean())
-        return along / square, d_input - along**2 / square
+        return float((mixed * length).mean()), float((mixed.square() + spread).mean())
 
-    low, high = 0.0, 2.0
-    for _ in range(_ROUNDS):
-        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        low, high = (low, right) if at(left)[1] < at(right)[1] else (left, high)
-    omega = (low + high) / 2
-    return omega, *at(omega)
+    return at
+
+
+def _of_uniform(n_examples: int, d_input: int, noise_variance: float) -> Moments:
+    """Means over w and noise are exact, inputs and queries are one fixed sample."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(_N_PROMPTS, n_examples + 1, d_input, generator=generator, dtype=torch.float64)
+    xs, query = ((drawn - 0.5) * 12**0.5).tensor_split((n_examples,), dim=1)
+    scores = (xs @ query.mT).squeeze(-1)
+
+    def at(omega: float) -> tuple[float, float]:
+        weights = (omega * scores).softmax(-1)
+        mixed = (weights[:, None] @ xs).squeeze(1)
+        noise = noise_variance * weights.square().sum(-1)
+        return float((weights * scores).sum(-1).mean()), float((mixed.square().sum(-1) + noise).mean())
+
+    return at
 
 
 def own_steps(laws: Sequence[RegressionLaw]) -> tuple[Matrix, ...]:
