@@ -62,8 +62,9 @@ def between_table(record: Mapping[str, Any]) -> Table:
 
 COPYING_NOTE = (
     "Share of a head's attention that goes to the other token of the same example, of the size of scores where they "
-    "have signs. Chance is attention spread evenly over all tokens that are seen. Gradients are those of the sum of a "
-    "token's coordinates behind the first layer with respect to tokens of the prompt, averaged over prompts first."
+    "have signs, a sink's among it. Chance is attention spread evenly over all tokens that are seen. Gradients are "
+    "those of the sum of a token's coordinates behind the first layer with respect to tokens of the prompt it sees, "
+    "averaged over prompts first."
 )
 _WAYS = {"label": "an input looks at its label", "input": "a label looks at its input"}
 _PLACES = {

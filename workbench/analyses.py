@@ -23,7 +23,7 @@ MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetti
 AGREEMENT_CODE = 10
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 THEORY_SCHEMA = "mesascope/theory/1"
-_THEORY_CODE = 6
+_THEORY_CODE = 7
 
 
 def agree(

@@ -1,6 +1,8 @@
 """Attention between the tokens of an example: 1 in copying layers written down, chance before training."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from workbench.against_theory.copying import (
     mixed_sizes,
     mixing,
     shares,
+    ways_of,
 )
 from workbench.against_theory.observed import drawn
 from workbench.against_theory.record import to_record
@@ -71,7 +74,7 @@ def test_a_copying_layer_written_down_has_all_attention_on_partners_and_takes_th
     assert rows["partner"].ci is not None
     assert rows["partner"].ci.low == pytest.approx(1)
     assert rows["partner"].controls["uniform"] == pytest.approx(1 / POSITIONS)
-    assert rows["partner"].controls["untrained"] == pytest.approx(1 / POSITIONS, rel=0.05)
+    assert rows["partner"].controls["untrained, its strongest"] == pytest.approx(1 / POSITIONS, rel=0.05)
     assert rows["nmse"].measured == pytest.approx(0, abs=1e-12)
     before, after = found.over_training
     assert before["partner"] == pytest.approx(1 / POSITIONS, rel=0.05)
@@ -99,7 +102,8 @@ def test_inputs_that_look_at_their_labels_are_the_other_way():
 
 
 def test_mixing_tells_what_a_token_is_made_of():
-    sizes = dict(zip(PLACES, mixed_sizes(mixing(constructed(), drawn(TASK, 40, 0)).mean(0)), strict=True))
+    gradient, everywhere = mixing(constructed(), drawn(TASK, 40, 0)).mean(0), torch.ones(POSITIONS, POSITIONS).bool()
+    sizes = dict(zip(PLACES, mixed_sizes(gradient, everywhere), strict=True))
     root = math.sqrt(4 * D + 1)  # of an input: its own x twice, its own 0 in the label's place once
     assert sizes["own"] == pytest.approx(((N + 1) * root + N * math.sqrt(D + 1)) / POSITIONS)
     assert sizes["input"] == pytest.approx(math.sqrt(D))
@@ -123,6 +127,72 @@ def test_a_causal_previous_token_head_is_found_by_its_place():
     assert found[0, 0, 1] == pytest.approx(0)
     even = [1 / (2 * i + 2) for i in range(N + 1)]
     assert chances(model, batch)[0] == pytest.approx(sum(even) / len(even))
+
+
+def test_other_tokens_are_those_that_a_token_sees():
+    n = 5  # x y x y x, each of a token behind the layer made from all that it sees with gradients of length 2
+    causal = torch.ones(n, n).bool().tril()
+    gradient = torch.where(causal, 2.0, 0.0)[..., None].double()
+    own, label, back, others = mixed_sizes(gradient, causal).tolist()
+    assert (own, back, others) == (2.0, 2.0, 2.0), "what is hidden dilutes nothing"
+    assert math.isnan(label), "an input sees no label after it"
+    hidden = causal & ~torch.eye(n).bool()
+    assert mixed_sizes(gradient, hidden)[0] == 2.0, "a token knows itself through the stream"
+
+
+def test_a_causal_model_tells_no_gradient_of_labels_that_are_not_seen():
+    model = CONSTRUCTIONS["gd_from_copies"].build(D, N + 1, step_size=0.5)
+    batch = drawn(LinearRegression(d_input=D, n_context=N + 1), 400, 0)
+    assert {each.place for each in copying(model, model, batch, FAST).mixed} == {"own", "input", "others"}
+    assert "mixed_label" not in at_checkpoint(model, batch)
+
+
+def with_partner_heads(**changes: Any) -> Transformer:
+    """The small model with other attention, whose first head scores 3 for the input of a label and 0 for all else."""
+    model = build_model(replace(CONFIG, model=replace(CONFIG.model, **changes))).double().eval()
+    code = slice(D + 1, D + 1 + POSITIONS)
+    looks_at = torch.zeros(POSITIONS, POSITIONS, dtype=torch.float64)
+    for place in range(1, POSITIONS, 2):
+        looks_at[place, place - 1] = 3 / model.layers[0].attn.scale
+    with torch.no_grad():
+        first = model.layers[0].attn
+        first.W_Q.zero_()
+        first.W_K.zero_()
+        first.W_Q[0, code, code] = looks_at
+        first.W_K[0, code, code] = torch.eye(POSITIONS, dtype=torch.float64)
+    return model
+
+
+def test_attention_to_a_sink_goes_to_no_partner():
+    model = with_partner_heads(attention="softmax", first_attention=None, sink="logit")
+    batch = drawn(TASK, 400, 0)
+    rest, back = POSITIONS - 1, list(ways_of(model)).index("input")
+    for logit in (0.0, 5.0):
+        torch.nn.init.constant_(model.layers[0].attn.sink.logit, logit)
+        wanted = math.exp(3) / (math.exp(3) + rest + math.exp(logit))
+        assert shares(model, batch)[:, back, 0].mean() == pytest.approx(wanted)
+
+
+def test_shares_of_sigmoids_are_of_the_row_and_their_size_is_told():
+    model = with_partner_heads(first_attention="sigmoid")
+    found = copying(model, untrained(), drawn(TASK, 400, 0), FAST)
+    (one,) = [each for each in found.partners if (each.layer, each.way) == (1, "input")]
+    partner, other = (1 / (1 + math.exp(math.log(POSITIONS) - score)) for score in (3, 0))
+    whole = partner + (POSITIONS - 1) * other
+    assert one.share == pytest.approx(partner / whole)
+    assert one.whole == pytest.approx(whole)
+
+
+def test_the_control_before_training_is_the_strongest_head_of_the_untrained_model():
+    at_labels = with_partner_heads()
+    batch = drawn(TASK, 400, 0)
+    found = copying(untrained(), at_labels, batch, FAST)
+    (strongest,) = [each for each in found.partners if (each.layer, each.way) == (1, "label")]
+    assert found.untrained == pytest.approx(float(shares(at_labels, batch).mean(0)[:, 0].max()))
+    assert found.untrained > 3 * strongest.untrained, "not that of the head that is strongest once trained"
+    (row,) = compare_copying(found)
+    assert row.controls["untrained, its strongest"] == found.untrained
+    assert row.measured < row.controls["untrained, its strongest"]
 
 
 def test_prompts_of_pairs_have_no_tokens_to_copy_between():

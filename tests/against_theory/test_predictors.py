@@ -25,6 +25,8 @@ from workbench.models.constructions import CONSTRUCTIONS
 from workbench.models.transformer import Transformer
 from workbench.tasks import LinearDynamics, LinearRegression, MultiTaskRegression, NonlinearRegression
 from workbench.theory import CLOSED_FORMS, OneStep, ShrinkingSteps, SoftmaxHead, Steps
+from workbench.theory.record import TaskSteps
+from workbench.theory.softmax_heads import excesses, shared_steps
 from workbench.training.building import build_model
 from workbench.training.config import preset_config
 from workbench.weights import readings
@@ -81,12 +83,15 @@ def test_a_model_that_is_theorys_predictor_is_so_on_all_other_prompts(shifted):
     for each in shifted.values():
         assert max(each.apart) < 1e-10, each.axis
         assert each.excess == pytest.approx(each.theory)
+        for ratio in (each.over, each.over_low, each.over_high):
+            assert ratio == pytest.approx([1.0] * len(each.at)), "whatever the prompts"
         assert all(low < value < high for low, value, high in zip(each.low, each.excess, each.high, strict=True))
 
 
 def test_shifts_change_what_they_say(shifted):
     query, weights = (shifted[name] for name in ("query", "weights"))
     assert query.excess[2] == pytest.approx(4 * query.excess[1])
+    assert query.zero[2] == pytest.approx(4 * query.zero[1])
     assert weights.at[1] == 1.0
     assert shifted["labels"].excess[0] < shifted["labels"].excess[-1]
     batch = drawn(SKEWED, 400, 0)
@@ -284,3 +289,13 @@ def test_labels_are_measured_one_by_one():
     assert rows["head_purity"].measured == pytest.approx(1)
     assert rows["head_purity"].controls["random"] == pytest.approx(0.82, abs=0.03)
     assert rows["zero_sum"].measured == pytest.approx(0, abs=1e-9)
+    assert rows["excess_ratio"].measured == rows["excess_over_own"].measured == pytest.approx(1, abs=1e-3)
+    assert rows["excess_ratio"].ci.high - rows["excess_ratio"].ci.low < 1e-3 < rows["excess"].ci.high / 50
+    diagonal = shared_steps(task.laws())
+    shared = TaskSteps(diagonal, excesses(diagonal, task.laws()), True, said.gammas)
+    rows = {row.quantity: row for row in compare_tasks(shared, model, Transformer(shaped).double(), task, FAST)}
+    assert rows["excess_ratio"].ci.high < 0.95, "own heads beat one diagonal"
+    assert rows["excess_over_own"].measured == pytest.approx(1, abs=1e-3)
+    assert rows["excess_over_own"].controls["theory's predictor"] == pytest.approx(
+        1 / rows["excess_ratio"].measured, 1e-2
+    )

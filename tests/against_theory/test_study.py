@@ -60,7 +60,10 @@ def test_a_model_built_with_the_optimum_is_the_optimum(skewed):
     for name in ("gamma_cosine", "one_step_share", "gradient_cosine"):
         assert found[name].measured == pytest.approx(1, abs=1e-9), name
     assert abs(found["excess_gap"].measured) < 1e-9
+    assert found["excess_ratio"].measured == pytest.approx(1, abs=1e-9)
+    assert min(found["excess_ratio"].controls.values()) > 1.3
     excess = found["excess"]
+    assert excess.controls["theory's predictor, same prompts"] == pytest.approx(excess.measured)
     assert excess.ci.low < excess.theory < excess.ci.high
     assert all(row.controls["untrained"] > 0.3 for name, row in found.items() if name in ("gamma_error", "nmse"))
     assert found["gamma_error"].controls["multiple of I"] > 0.3
@@ -72,6 +75,8 @@ def test_its_distance_to_theory_falls_over_training(skewed):
     assert min(before["gamma_error"], before["nmse"]) > 0.3
     assert after["gamma_error"] < 1e-5
     assert after["nmse"] < 1e-9
+    assert after["theory"] == before["theory"] == pytest.approx(after["excess"])
+    assert before["zero"] > 1.3 * before["theory"]
 
 
 def test_its_risk_follows_the_curves(skewed):
@@ -92,6 +97,7 @@ def test_other_models_are_told_from_the_optimum():
     assert found["gamma_error"].ci.low > 0.1
     assert found["gamma_cosine"].measured < 0.98
     assert found["excess_gap"].ci.low > 0
+    assert found["excess_ratio"].ci.low > 1
 
 
 def test_an_isotropic_optimum_has_every_special_form():

@@ -82,7 +82,7 @@ def compare_features(
     zero = float(seen.truth.square().mean())
     ridges = {"ridge on own features": ridge_risk(own, seen), "ridge on the untrained MLP's": ridge_risk(other, seen)}
     unseen = {"mean of all functions": said.law.variance}
-    apart, risk, gap = compare_predictions(told, best.excess, seen, before, config)
+    apart, risk, *pair = compare_predictions(told, best.excess, seen, before, config)
     from_random = float((seen.said - told_random).square().mean() / told_random.square().mean())
     return [
         Row(
@@ -94,7 +94,8 @@ def compare_features(
             {"untrained MLP's": random.excess, "x itself": plain.excess, "zero predictor": zero},
         ),
         Row(risk.quantity, risk.label, risk.theory, risk.measured, risk.ci, {**risk.controls, **ridges, **unseen}),
-        gap,
+        *pair,
+        _over_random(told_random, seen, config),
         Row(
             apart.quantity,
             apart.label,
@@ -106,6 +107,18 @@ def compare_features(
         _share(own, seen, config),
         *compare_gradients(lambda batch: step_on(own, best.gamma, batch), model, untrained, seen, config),
     ]
+
+
+def _over_random(told: Float[Tensor, " batch"], seen: Observed, config: TheoryConfig) -> Row:
+    parts = blocks(torch.stack([(seen.said - seen.truth).square(), (told - seen.truth).square()], 1))
+
+    def ratio(shares: Tensor) -> Tensor:
+        risk, random = shares @ parts
+        return (risk / random)[None]
+
+    values, ends = resampled(ratio, config.n_resamples, config.seed)
+    label = "excess risk over that of the best step on the untrained MLP's features, same prompts"
+    return Row("excess_over_untrained_features", label, None, float(values[0]), ends[0])
 
 
 def _in_pieces(features: Features, step: FeatureStep, batch: RegressionBatch) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.observed import Observed, blocks, resampled
 from workbench.against_theory.one_step import fit, relative_error
+from workbench.against_theory.predictions import paired
 from workbench.against_theory.predictors import one_step
 from workbench.against_theory.row import Row
 from workbench.batch import RegressionBatch
@@ -42,19 +43,48 @@ def compare_tasks(
     """Each label's Gamma and risk beside theory's, the sum of risks, and how heads share the labels out."""
     seen = observe_labels(model, task, config)
     rows = [row for label, one in enumerate(seen) for row in _of_label(label, said, one, config)]
-    parts = blocks(torch.stack([(one.said - one.truth).square() for one in seen], 1)).sum(1)
-    values, ends = resampled(lambda shares: (shares @ parts)[None], config.n_resamples, config.seed)
+    return [*rows, *_of_all(said, seen, config), *_of_heads(said, model, untrained)]
+
+
+def _of_all(said: TaskSteps, seen: list[Observed], config: TheoryConfig) -> list[Row]:
+    """The sum of the labels' risks, and the same over what theory's predictors err on the same prompts."""
+    columns = [_squares(seen), _risks(said.gammas, seen), _risks(said.own, seen)]
+    parts = blocks(torch.stack(columns, 1))
+
+    def of_blocks(shares: Tensor) -> Tensor:
+        risk, told, own = shares @ parts
+        return torch.stack([risk, risk - told, risk / told, risk / own])
+
+    values, ends = resampled(of_blocks, config.n_resamples, config.seed)
     zero = sum(float(one.truth.square().mean()) for one in seen)
+    same = float(columns[1].mean())
     total = Row(
         "excess",
         "excess risk, sum of labels",
         sum(said.excess),
         float(values[0]),
         ends[0],
-        {"zero predictor": zero},
+        {"theory's predictor, same prompts": same, "zero predictor": zero},
         "heads share one diagonal in theory's optimum; others may do better" if said.is_shared else "",
     )
-    return [*rows, total, *_of_heads(said, model, untrained)]
+    own = Row(
+        "excess_over_own",
+        "excess risk over that of a best step of its own for each label, same prompts",
+        None if said.is_shared else 1.0,
+        float(values[3]),
+        ends[3],
+        {"theory's predictor": same / float(columns[2].mean())},
+    )
+    return [total, *paired(values[1:3], ends[1:3], {"zero predictor": zero / same}), own]
+
+
+def _squares(seen: list[Observed]) -> Float[Tensor, " batch"]:
+    return torch.stack([(one.said - one.truth).square() for one in seen]).sum(0)
+
+
+def _risks(gammas: tuple[Tensor, ...], seen: list[Observed]) -> Float[Tensor, " batch"]:
+    told = [one_step(gamma, one.batch, centred=True) for gamma, one in zip(gammas, seen, strict=True)]
+    return torch.stack([(each - one.truth).square() for each, one in zip(told, seen, strict=True)]).sum(0)
 
 
 def _of_label(label: int, said: TaskSteps, seen: Observed, config: TheoryConfig) -> list[Row]:

@@ -1,5 +1,7 @@
 """A model's predictions beside theory's on the same prompts: how far apart, at what risk, with what gradients."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +11,7 @@ from workbench.against_theory.observed import Observed, blocks, resampled
 from workbench.against_theory.predictors import Predictor
 from workbench.against_theory.row import Row
 from workbench.batch import RegressionBatch
+from workbench.metrics import Interval
 from workbench.models.transformer import Transformer
 from workbench.weights import layer_weights
 
@@ -18,7 +21,10 @@ _N_GRADIENTS = 2000
 def compare_predictions(
     told: Float[Tensor, " batch"], excess: float, seen: Observed, untrained: Observed, config: TheoryConfig
 ) -> list[Row]:
-    """Distance of predictions and risk, each with its controls.
+    """Distance of predictions and risk, each with its controls, and both risks on the same prompts.
+
+    An excess risk is of these prompts alone, and so is that of theory's predictor on them, a control; their difference
+    and their ratio say how far apart both are, free of what the prompts have in common.
 
     Args:
         told: What theory predicts on the prompts seen.
@@ -37,12 +43,13 @@ def compare_predictions(
 
     def of_blocks(shares: Tensor) -> Tensor:
         apart, square, risk, risk_told = shares @ parts
-        return torch.stack([apart / square, risk, risk - risk_told])
+        return torch.stack([apart / square, risk, risk - risk_told, risk / risk_told])
 
     values, ends = resampled(of_blocks, config.n_resamples, config.seed)
     apart = float((untrained.said - told).square().mean() / told.square().mean())
     risk_before = float((untrained.said - untrained.truth).square().mean())
     zero = float(seen.truth.square().mean())
+    same = float((told - seen.truth).square().mean())
     return [
         Row(
             "nmse",
@@ -58,9 +65,24 @@ def compare_predictions(
             excess,
             float(values[1]),
             ends[1],
-            {"untrained": risk_before, "zero predictor": zero},
+            {"theory's predictor, same prompts": same, "untrained": risk_before, "zero predictor": zero},
         ),
-        Row("excess_gap", "excess risk over that of theory's predictor, same prompts", 0.0, float(values[2]), ends[2]),
+        *paired(values[2:], ends[2:], {"untrained": risk_before / same, "zero predictor": zero / same}),
+    ]
+
+
+def paired(found: Float[Tensor, " two"], ends: Sequence[Interval], ratios: Mapping[str, float]) -> list[Row]:
+    """Difference and ratio of the risks of model and theory's predictor on the same prompts; controls of the ratio."""
+    return [
+        Row("excess_gap", "excess risk less that of theory's predictor, same prompts", 0.0, float(found[0]), ends[0]),
+        Row(
+            "excess_ratio",
+            "excess risk over that of theory's predictor, same prompts",
+            1.0,
+            float(found[1]),
+            ends[1],
+            ratios,
+        ),
     ]
 
 

@@ -34,6 +34,7 @@ def _copying(found: Copying) -> dict[str, Any]:
     return {
         "partners": [_with_ci(each) for each in found.partners],
         "mixed": [_with_ci(each) for each in found.mixed],
+        "untrained": found.untrained,
     }
 
 

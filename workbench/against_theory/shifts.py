@@ -52,6 +52,10 @@ class Shifted:
         low: Lower ends of 95% intervals, bootstrap over blocks of prompts.
         high: Upper ends.
         theory: Of theory's predictor, on the same prompts.
+        zero: Of predicting 0, on the same prompts.
+        over: The model's excess risk over theory's, on the same prompts.
+        over_low: Lower ends of 95% intervals of that ratio.
+        over_high: Upper ends.
         apart: Mean square of the difference of both predictions, over that of theory's.
         source: Who asks models so.
     """
@@ -63,6 +67,10 @@ class Shifted:
     low: tuple[float, ...]
     high: tuple[float, ...]
     theory: tuple[float, ...]
+    zero: tuple[float, ...]
+    over: tuple[float, ...]
+    over_low: tuple[float, ...]
+    over_high: tuple[float, ...]
     apart: tuple[float, ...]
     source: str
 
@@ -167,20 +175,31 @@ def _along(
     parts = [_columns(shift, place, predict, model, task, law, config) for place in at]
     values = []
     for columns in parts:
-        means, ends = resampled(lambda shares, columns=columns: shares @ columns, config.n_resamples, config.seed)
-        values.append((means.tolist(), ends[0]))
-    intervals: list[Interval] = [ends for _, ends in values]
+        means, ends = resampled(
+            lambda shares, columns=columns: _ratios(shares @ columns), config.n_resamples, config.seed
+        )
+        values.append((means.tolist(), ends[0], ends[-1]))
+    intervals: list[Interval] = [ends for _, ends, _ in values]
     return Shifted(
         shift.name,
         shift.label,
         at,
-        tuple(means[0] for means, _ in values),
+        tuple(means[0] for means, _, _ in values),
         tuple(ends.low for ends in intervals),
         tuple(ends.high for ends in intervals),
-        tuple(means[1] for means, _ in values),
-        tuple(means[2] / means[3] for means, _ in values),
+        tuple(means[1] for means, _, _ in values),
+        tuple(means[4] for means, _, _ in values),
+        tuple(means[5] for means, _, _ in values),
+        tuple(ends.low for _, _, ends in values),
+        tuple(ends.high for _, _, ends in values),
+        tuple(means[2] / means[3] for means, _, _ in values),
         shift.source,
     )
+
+
+def _ratios(means: Float[Tensor, " five"]) -> Float[Tensor, " six"]:
+    """The means, and the first over the second."""
+    return torch.cat([means, (means[0] / means[1])[None]])
 
 
 def _columns(
@@ -191,7 +210,7 @@ def _columns(
     task: Task,
     law: RegressionLaw,
     config: TheoryConfig,
-) -> Float[Tensor, "block four"]:
+) -> Float[Tensor, "block five"]:
     stream = f"theory {shift.name}"
     if shift.change is None:
         if model.config.query_in_keys:
@@ -207,7 +226,7 @@ def _columns(
     return blocks(_squares(seen, predict))
 
 
-def _squares(seen: Observed, predict: Predictor) -> Float[Tensor, "batch four"]:
+def _squares(seen: Observed, predict: Predictor) -> Float[Tensor, "batch five"]:
     told = predict(seen.batch)
     return torch.stack(
         [
@@ -215,6 +234,7 @@ def _squares(seen: Observed, predict: Predictor) -> Float[Tensor, "batch four"]:
             (told - seen.truth).square(),
             (seen.said - told).square(),
             told.square(),
+            seen.truth.square(),
         ],
         1,
     )

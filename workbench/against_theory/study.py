@@ -101,9 +101,9 @@ class Study:
         spectra: Their spectra, or None without products.
         implied: The step that each layer takes by what it says, where layers are linear attention on whole examples.
         unfolded: Why there are no folded weights, or "".
-        over_training: By checkpoint, ``step``, ``excess``, ``nmse``, ``gamma_error`` where theory has a Gamma, else
-            None, and what ``copying.at_checkpoint`` tells where a first layer copies. Empty where theory says no more
-            than risk curves.
+        over_training: By checkpoint, ``step``, ``excess``, the same of the predictors ``theory`` and ``zero`` on the
+            same prompts, ``nmse``, ``gamma_error`` where theory has a Gamma, else None, and what
+            ``copying.at_checkpoint`` tells where a first layer copies. Empty where theory says no more than curves.
         copying: Attention between the tokens of an example, where inputs and labels are tokens of their own, else None.
     """
 
@@ -293,10 +293,12 @@ def _at_checkpoint(
     """How far a checkpoint is from theory, on the same prompts for all."""
     seen = observe(model.double(), drawn(task, config.n_curve, config.seed, "theory training"))
     found: Line = {"step": step, "excess": float((seen.said - seen.truth).square().mean())}
+    found |= {"zero": float(seen.truth.square().mean()), "theory": None}
     found |= {"gamma_error": None, "nmse": None, "partner": None}
     predict = None if said is None else predictor(_of_signs(said, model), setting.regression)
     if predict is not None:
         told = predict(seen.batch)
+        found["theory"] = float((told - seen.truth).square().mean())
         found["nmse"] = float((seen.said - told).square().mean() / told.square().mean())
     gammas = _gamma(said, seen)
     if gammas is not None:

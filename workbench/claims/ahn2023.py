@@ -1,6 +1,6 @@
 """Ahn et al. 2023: deep linear attention takes preconditioned steps."""
 
-from workbench.claims.theory_looks import arm, claim, near, value
+from workbench.claims.theory_looks import arm, claim, near, risk, value
 
 _PAPER = "Ahn et al. 2023, arXiv:2306.00297"
 
@@ -32,7 +32,7 @@ AHN2023 = (
         "figure 4: b_0 about .90, b_1 about .56; final losses 6.4e-4 to 8.2e-4 (n = 20, d = 5)",
         arm("ahn-pp", "anisotropic_regression", "ahn_gd_plus_plus"),
         {
-            "excess risk, at most 1e-3": value("best_gd_plus_plus", "excess", lambda x: x <= 1e-3),
+            "excess risk, at most 1e-3": risk("best_gd_plus_plus", lambda x: x <= 1e-3),
             "first layer's eta, within 10 % of .377": near("best_gd_plus_plus", "layer_1_eta", 0.1),
             "first layer's gamma, within 10 % of .343": near("best_gd_plus_plus", "layer_1_gamma", 0.1),
             "second layer's eta, within 10 % of 2.41": near("best_gd_plus_plus", "layer_2_eta", 0.1),

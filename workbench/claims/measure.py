@@ -17,7 +17,7 @@ from workbench.runs import RunFolder, result_key, run_names
 from workbench.training.config import preset_config
 
 _ANALYSIS = "claims"
-_CODE = 2
+_CODE = 3
 Told = Callable[[str], None]
 
 

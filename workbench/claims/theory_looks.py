@@ -1,4 +1,8 @@
-"""What claims of theory papers share: arms of five seeds, each run held against closed forms."""
+"""What claims of theory papers share: arms of five seeds, each run held against closed forms.
+
+A number that was measured on prompts meets a condition only if its whole 95% interval over prompts does. Excess risks
+are judged by the ratio to what theory's predictor errs on the same prompts, so that no luck of the prompts counts.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +12,12 @@ from workbench.against_theory.config import TheoryConfig
 from workbench.analyses import theory
 from workbench.arms import Arm
 from workbench.claims.record import Claim, Looks, Measurement, Seen, Study, Tell
-from workbench.claims.seeds import Look, measurement
+from workbench.claims.seeds import Condition, Judged, Look, measurement
 from workbench.opened import Run
 
-Condition = Callable[[Look], tuple[float | None, bool]]
 N_SEEDS = 5
-_QUICK = TheoryConfig(n_prompts=4000, n_curve=400, n_resamples=40, n_checkpoints=0)
-_WITH_TRAINING = replace(_QUICK, n_checkpoints=48)
+_QUICK = TheoryConfig(n_prompts=4000, n_curve=400, n_resamples=200, n_checkpoints=0)
+_WITH_TRAINING = replace(_QUICK, n_checkpoints=256)
 
 
 def arm(
@@ -44,23 +47,59 @@ def row(look: Look, name: str, quantity: str) -> Mapping[str, Any]:
     return next(each for each in form(look, name)["rows"] if each["quantity"] == quantity)
 
 
-def value(name: str, quantity: str, holds: Callable[[float], bool]) -> Condition:
-    """A condition on what was measured."""
+def judged(measured: float | None, ci: Sequence[float] | None, holds: Callable[[float], bool]) -> Judged:
+    """A number and both ends of its interval held against a condition."""
+    if measured is None:
+        return Judged(None, False)
+    ends = None if ci is None else (ci[0], ci[1])
+    return Judged(measured, all(map(holds, (measured, *(ends or ())))), ends)
 
-    def condition(look: Look) -> tuple[float | None, bool]:
-        measured = row(look, name, quantity)["measured"]
-        return measured, measured is not None and holds(measured)
+
+def value(name: str, quantity: str, holds: Callable[[float], bool]) -> Condition:
+    """A condition on what was measured, met if the whole interval over prompts meets it."""
+
+    def condition(look: Look) -> Judged:
+        found = row(look, name, quantity)
+        return judged(found["measured"], found["ci"], holds)
 
     return condition
 
 
 def near(name: str, quantity: str, share: float) -> Condition:
-    """Within a share of what theory says; the number is what was measured."""
+    """Within a share of what theory says, the interval too; the number is what was measured."""
 
-    def condition(look: Look) -> tuple[float | None, bool]:
+    def condition(look: Look) -> Judged:
         found = row(look, name, quantity)
-        measured, said = found["measured"], found["theory"]
-        return measured, measured is not None and abs(measured / said - 1) <= share
+        return judged(found["measured"], found["ci"], lambda x: abs(x / found["theory"] - 1) <= share)
+
+    return condition
+
+
+def beyond(name: str, quantity: str, holds: Callable[[float], bool]) -> Condition:
+    """A condition on a ratio less 1: the share by which one risk is above another on the same prompts."""
+
+    def condition(look: Look) -> Judged:
+        found = row(look, name, quantity)
+        if found["measured"] is None:
+            return Judged(None, False)
+        return judged(found["measured"] - 1, [end - 1 for end in found["ci"]], holds)
+
+    return condition
+
+
+def like(name: str, share: float) -> Condition:
+    """The excess risk at most by a share from that of theory's predictor on the same prompts."""
+    return beyond(name, "excess_ratio", lambda x: abs(x) <= share)
+
+
+def risk(name: str, holds: Callable[[float], bool]) -> Condition:
+    """A condition on the excess risk: theory's expectation times the ratio of both risks on the same prompts."""
+
+    def condition(look: Look) -> Judged:
+        said, ratio = row(look, name, "excess")["theory"], row(look, name, "excess_ratio")
+        if ratio["measured"] is None:
+            return Judged(None, False)
+        return judged(said * ratio["measured"], [said * end for end in ratio["ci"]], holds)
 
     return condition
 
@@ -68,6 +107,13 @@ def near(name: str, quantity: str, share: float) -> Condition:
 def shift(look: Look, name: str, axis: str) -> Mapping[str, Any]:
     """Model and theory on other prompts."""
     return next(each for each in form(look, name)["shifted"] if each["axis"] == axis)
+
+
+def place(look: Look, name: str, axis: str, at: float) -> Mapping[str, Any]:
+    """One place of a shift."""
+    found = shift(look, name, axis)
+    i = found["at"].index(at)
+    return {key: values[i] for key, values in found.items() if isinstance(values, list)}
 
 
 def apart(name: str, axes: Sequence[str], at_most: float) -> Condition:

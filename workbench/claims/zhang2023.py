@@ -1,7 +1,10 @@
 """Zhang, Frei and Bartlett 2023: where one layer of linear attention ends, and what shifts it survives."""
 
-from workbench.claims.seeds import Look
-from workbench.claims.theory_looks import apart, arm, claim, form, row, shift, value
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.claims.seeds import Judged, Look
+from workbench.claims.theory_looks import apart, arm, claim, judged, place, value
 
 _PAPER = "Zhang et al. 2023, arXiv:2306.09927"
 _ZHANG = arm("zhang", "linear_regression", "zhang")
@@ -20,34 +23,31 @@ _UNEVEN = arm(
 )
 
 
-def _longest(look: Look) -> tuple[float, bool]:
-    """Risk over theory's at the longest prompt, and whether it stays above the limit of no bias."""
-    curve = form(look, "length_curve")["curve"]
-    ratio = curve["measured"][-1] / curve["theory"][-1]
-    return ratio, abs(ratio - 1) <= 0.05
+def _longest(look: Look) -> Judged:
+    """The share by which the risk is above that of theory's predictor at the longest prompts, the same for both."""
+    found = place(look, "one_step", "length", 10.0)
+    return judged(found["over"] - 1, (found["over_low"] - 1, found["over_high"] - 1), lambda x: abs(x) <= 0.05)
 
 
-def _stays(look: Look) -> tuple[float, bool]:
-    curve = form(look, "length_curve")["curve"]
-    zero = row(look, "one_step", "excess")["controls"]["zero predictor"]
-    share = curve["measured"][-1] / zero
-    return share, share > 0.04
+def _stays(look: Look) -> Judged:
+    """Risk over that of predicting 0 at the longest prompts."""
+    return _over_zero(place(look, "one_step", "length", 10.0), 0.04)
 
 
-def _brittle(look: Look) -> tuple[float, bool]:
-    """Excess risk of inputs three times as large, over that of predicting 0, which grows with their square."""
-    found = shift(look, "one_step", "inputs")
-    zero = row(look, "one_step", "excess")["controls"]["zero predictor"]
-    share = found["excess"][found["at"].index(3.0)] / (9 * zero)
-    return share, share > 1
+def _over_zero(found: Mapping[str, Any], above: float) -> Judged:
+    """Excess risk over that of predicting 0 on the same prompts, above a value."""
+    zero = found["zero"]
+    return judged(found["excess"] / zero, (found["low"] / zero, found["high"] / zero), lambda x: x > above)
 
 
-def _third(look: Look) -> tuple[float, bool]:
-    """How much larger the risk is at variances nine times those of training, over that of predicting 0."""
-    found = shift(look, "random_covariance", "inputs")
-    zero = row(look, "random_covariance", "excess")["controls"]["zero predictor"]
-    share = found["excess"][found["at"].index(3.0)] / (9 * zero)
-    return share, share > 1
+def _brittle(look: Look) -> Judged:
+    """At inputs three times as large."""
+    return _over_zero(place(look, "one_step", "inputs", 3.0), 1.0)
+
+
+def _third(look: Look) -> Judged:
+    """At variances nine times those of training."""
+    return _over_zero(place(look, "random_covariance", "inputs", 3.0), 1.0)
 
 
 ZHANG2023 = (
@@ -81,7 +81,7 @@ ZHANG2023 = (
         "excess risk of O(1/M + 1/N^2): (1 - .7692)^2 = .053 of predicting 0 as M grows, for N = 20, d = 5",
         _ZHANG,
         {
-            "excess risk at 10 N examples over the closed form's, within 5 %": _longest,
+            "excess risk at 10 N examples beyond that of theory's predictor, same prompts, within 5 %": _longest,
             "the same over predicting 0, more than .04": _stays,
         },
     ),

@@ -37,6 +37,7 @@ _PLACES_TOLD = {
     "input": "of a label, its input",
     "others": "any other, mean",
 }
+_SHIFTED = ("at", "theory", "excess", "low", "high", "over", "over_low", "over_high", "apart")
 _COLUMNS = ["quantity", "theory", "measured", "95% interval", "controls"]
 
 
@@ -227,12 +228,15 @@ def print_copying(found: Mapping[str, Any]) -> None:
             f"layer {each['layer']} head {each['head']}",
             WAYS[each["way"]],
             *(number(each["share"]), _ends(each["ci"]), number(each["chance"]), number(each["untrained"])),
+            number(each["whole"]),
         ]
         for each in ranked[:_HEADS]
     ]
     more = "" if len(ranked) <= _HEADS else f"; the {_HEADS} farthest from chance of {len(ranked)}"
-    columns = ["where", "from", "share", "95% interval", "chance", "untrained"]
+    columns = ["where", "from", "share", "95% interval", "chance", "untrained", "of"]
     print_table(f"Attention to the other token of an example, of all attention{more}", columns, rows)
+    strongest = number(found["untrained"])
+    say(f"The strongest of layer 1 before training: {strongest}. Last column: the size of all attention of a token.")
     rows = [
         [_PLACES_TOLD[m["place"]], number(m["size"]), _ends(m["ci"]), number(m["untrained"])] for m in found["mixed"]
     ]
@@ -263,12 +267,17 @@ def _print_between(way: Mapping[str, Any]) -> None:
 
 def _print_shifted(shifted: Mapping[str, Any]) -> None:
     rows = [
-        [f"{at:g}", number(theory, 4), number(excess, 4), _ends((low, high)), number(apart, 4)]
-        for at, theory, excess, low, high, apart in zip(
-            *(shifted[name] for name in ("at", "theory", "excess", "low", "high", "apart")), strict=True
+        [
+            f"{at:g}",
+            *(number(theory, 4), number(excess, 4), _ends((low, high))),
+            *(number(over, 4), _ends((over_low, over_high)), number(apart, 4)),
+        ]
+        for at, theory, excess, low, high, over, over_low, over_high, apart in zip(
+            *(shifted[name] for name in _SHIFTED), strict=True
         )
     ]
-    columns = [shifted["label"], "theory, same prompts", "measured", "95% interval", "apart, over theory's square"]
+    columns = [shifted["label"], "theory, same prompts", "measured", "95% interval", "ratio", "95% interval"]
+    columns.append("apart, over theory's square")
     print_table(f"Excess risk on other prompts: {shifted['axis']}", columns, rows)
 
 

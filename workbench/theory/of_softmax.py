@@ -41,8 +41,9 @@ def _head(setting: Setting) -> SoftmaxHead:
 def _tasks(setting: Setting) -> TaskSteps:
     laws = setting.laws
     is_shared = setting.model.n_heads < 2 * len(laws)
-    gammas = shared_steps(laws) if is_shared else own_steps(laws)
-    return TaskSteps(gammas, excesses(gammas, laws), is_shared)
+    own = own_steps(laws)
+    gammas = shared_steps(laws) if is_shared else own
+    return TaskSteps(gammas, excesses(gammas, laws), is_shared, own)
 
 
 DEBIASED = ClosedForm(

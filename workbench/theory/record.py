@@ -88,11 +88,13 @@ class TaskSteps:
         gammas: The matrix of each label.
         excess: Expected squared error of each label.
         is_shared: Whether all labels must share one diagonal of scores, for lack of heads.
+        own: The matrices of the best steps with heads enough, which are those above unless they are shared.
     """
 
     gammas: tuple[Matrix, ...]
     excess: tuple[float, ...]
     is_shared: bool
+    own: tuple[Matrix, ...]
 
 
 @dataclass(frozen=True)
