@@ -20,8 +20,10 @@ def test_every_layer_holds_what_its_algorithm_predicts(name):
     recipe = RECIPES[name]
     off = exactness.exactness(recipe, 32)
     error = getattr(constructing.construction_of(recipe), "error", "")
-    assert off.float64 < (1e-10 if error == "" or recipe.n_layers > 1 else 1e-3)
-    assert off.float32 < 1e-6 or error
+    at_most = {"constructed-debiased-gd-1": (1e-3, 1e-3), "constructed-debiased-gd-5-float32": (1e-6, 2e-6)}
+    float64, float32 = at_most.get(name, (1e-10, 1e-5 if error else 1e-6))
+    assert off.float64 < float64
+    assert off.float32 < float32
 
 
 @vectors

@@ -8,10 +8,11 @@ from workbench.activations import query_streams
 from workbench.baselines import BASELINES
 from workbench.errors import InputError
 from workbench.models.constructions import CONSTRUCTIONS
+from workbench.models.constructions.debiased_gd import central_difference
 from workbench.tasks import LinearRegression
 
 SHAPES = [(1, 2), (3, 7), (5, 16), (8, 5)]
-TOLERANCE = 1e-10  # measured are some 1e-15, of debiased gradient descent, which is no limit of rounding, 3e-11
+TOLERANCE = 1e-10  # measured are some 1e-15, of two debiased heads, which are no limit of rounding, 3e-11
 
 
 def matrix(d):
@@ -47,6 +48,7 @@ def settings(d):
         "debiased_gd": [
             {"n_layers": 4, "step_size": 0.3 / d, "scale": 2e-6},
             {"n_layers": 3, "step_size": [0.2 / d, 0.1, 0.3 / d], "scale": 3e-4, "n_heads": 4},
+            {"n_layers": 4, "step_size": 0.3 / d, "scale": 1 / (64 * d), "n_heads": 12},
         ],
         "gaussian_kernel": [{"n_layers": 2, "bandwidth": 0.7}, {"n_layers": 2, "bandwidth": 3.0}],
         "nearest_neighbor": [{"n_layers": 2, "bandwidth": 1e-4}],
@@ -119,11 +121,25 @@ def test_in_float32_a_construction_errs_by_rounding(name):
     torch.testing.assert_close(rounded.double(), exact, rtol=1e-6, atol=1e-6)
 
 
-def test_in_float32_debiased_gd_errs_by_rounding_over_scale():
-    model, batch = CONSTRUCTIONS["debiased_gd"].build(3, 7, 4, step_size=0.1, scale=0.01, n_heads=4), prompts(3, 7)
-    exact = model.predict(batch)
-    rounded = model.float().predict(batch.to(dtype=torch.float32))
-    torch.testing.assert_close(rounded.double(), exact, rtol=1e-4, atol=1e-4)
+def test_in_float32_debiased_gd_errs_by_rounding_over_scale_and_least_with_six_pairs():
+    batch = prompts(3, 7, 64)
+    step = baselines.predict("debiased_gd", batch.xs, batch.ys, steps=[4], step_size=0.1, gradient="mean")[0]
+    errors = {}
+    for n_heads, scale in ((2, 3e-3), (12, 1 / 256), (12, 1 / 32)):
+        model = CONSTRUCTIONS["debiased_gd"].build(3, 7, 4, step_size=0.1, scale=scale, n_heads=n_heads).float()
+        found = model.predict(batch.to(dtype=torch.float32)).double()[:, -1]
+        errors[n_heads, scale] = float((found - step[:, -1]).abs().max() / (1 + step.abs().max()))
+    assert errors[12, 1 / 32] < 2e-6
+    assert 3 * errors[12, 1 / 32] < errors[12, 1 / 256] < 3e-5
+    assert errors[2, 3e-3] > 3 * errors[12, 1 / 32], "two heads at their best"
+
+
+@pytest.mark.parametrize("n_pairs", range(1, 9))
+def test_central_differences_are_exact_on_polynomials_of_their_degree(n_pairs: int):
+    weights = central_difference(n_pairs)
+    for power in range(1, 2 * n_pairs, 2):
+        slope = sum(w * k ** (power - 1) for k, w in enumerate(weights, 1))  # of s^power at 0, with s = 1
+        assert slope == pytest.approx(float(power == 1), abs=1e-12 * n_pairs ** (power - 1))
 
 
 @pytest.mark.parametrize("name", CONSTRUCTIONS)
@@ -279,7 +295,7 @@ def test_the_nearest_neighbor_head_attends_to_the_nearest_example_alone_and_copi
         ("softmax_kernel", {"scale": 0.0}, "scale must be greater than 0"),
         ("softmax_kernel", {"n_layers": 2, "scale": 1.0}, "n_layers must be 1"),
         ("debiased_gd", {"n_layers": 2, "step_size": [0.1]}, "step_size must hold one for each of 2 layers"),
-        ("debiased_gd", {"step_size": 0.1, "n_heads": 3}, "n_heads must be 2 or 4"),
+        ("debiased_gd", {"step_size": 0.1, "n_heads": 3}, "n_heads must be an even number from 2 to 16; got 3"),
         ("debiased_gd", {"step_size": 0.1, "scale": -1.0}, "scale must be greater than 0"),
         ("gd_from_copies", {"n_layers": 3, "step_size": 0.1}, "n_layers must be 2"),
     ],
