@@ -25,4 +25,16 @@ def must(name: str, rule: str, value: object, holds: bool, way_out: str = "") ->
 
 
 class FailedElsewhere(RuntimeError):
-    """Another process of the same work has failed or is gone; it says why if it can."""
+    """Another process of the same work has failed."""
+
+
+class ProcessGone(FailedElsewhere):
+    """Another process of the same work is gone, or does not answer.
+
+    Attributes:
+        told_here: Whether this process is the one to say so.
+    """
+
+    def __init__(self, message: str, *, told_here: bool = False) -> None:
+        super().__init__(message)
+        self.told_here = told_here

@@ -37,7 +37,11 @@ class Commands:
     obeys_permissions: bool
 
     def start(
-        self, words: Sequence[object], die_before: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        words: Sequence[object],
+        die_before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        fault: str = "",
     ) -> int:
         """Start a command; the id of its process.
 
@@ -47,9 +51,10 @@ class Commands:
                 which it kills itself. A change is what is done, a space, and the path without marks of temporary
                 files: ``os.rename .*/status.json``.
             environment: Variables that it has besides.
+            fault: Name of what goes wrong in it: one of ``faults.FAULTS``.
         """
-        order = {"words": list(map(str, words)), "die_before": list(die_before), "environment": environment or {}}
-        return self._ask(order)
+        order = {"words": list(map(str, words)), "die_before": list(die_before), "fault": fault}
+        return self._ask({**order, "environment": environment or {}})
 
     def train(self, folder: RunFolder, die_before: Sequence[str] = ()) -> int:
         """Start ``mesascope train --resume`` on a run; the id of its process."""
@@ -126,6 +131,7 @@ def serve(notes: Path) -> None:
     """Answer each order on standard input with one number."""
     import torch._dynamo  # noqa: F401  # what the first update imports
 
+    from tests.training import faults  # noqa: F401
     from workbench.cli import train  # noqa: F401
     from workbench.training import loop  # noqa: F401
 
@@ -139,14 +145,19 @@ def serve(notes: Path) -> None:
         sys.stdout.flush()
 
 
-def run(notes: Path, words: Sequence[str], die_before: Sequence[str], environment: Mapping[str, str]) -> int:
+def run(
+    notes: Path, words: Sequence[str], die_before: Sequence[str], environment: Mapping[str, str], fault: str
+) -> int:
     """Be a command until its end."""
+    from tests.training.faults import FAULTS
     from workbench.cli import main
 
     os.environ.update(environment)
     said = os.open(notes / str(os.getpid()), os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(said, stream)
+    if fault:
+        FAULTS[fault]()
     if die_before:
         sys.addaudithook(killer(die_before))
     status = 1

@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch.distributed import TCPStore
 from tests.helpers import tiny_config, tiny_run
 from tests.training.processes import Commands, commands, wait_until
 from tests.training.test_loop import assert_same_run
+from workbench import processes
 from workbench.errors import InputError
 from workbench.runs import RunFolder, run_names
 from workbench.training import distributed
@@ -59,15 +61,25 @@ def meeting_point(n: int) -> Iterator[list[dict[str, str]]]:
 
 
 @contextmanager
-def started(outside: Commands, words: Sequence[object], n: int = 2) -> Iterator[list[int]]:
-    """The ids of n processes of one command."""
+def started(outside: Commands, words: Sequence[object], n: int = 2, fault: str = "") -> Iterator[list[int]]:
+    """The ids of n processes of one command, in which something may go wrong."""
     with meeting_point(n) as environments:
-        yield [outside.start(words, environment=each) for each in environments]
+        yield [outside.start(words, environment=each, fault=fault) for each in environments]
 
 
-def ended(outside: Commands, words: Sequence[object], n: int = 2) -> tuple[list[int], list[str]]:
-    """How n processes of one command ended, and what they said."""
-    with started(outside, words, n) as pids:
+def ended(outside: Commands, words: Sequence[object], n: int = 2, fault: str = "") -> tuple[list[int], list[str]]:
+    """How n processes of one command ended, and what they said.
+
+    Raises:
+        TimeoutError: If one of them waits for ever.
+    """
+    with started(outside, words, n, fault) as pids:
+        try:
+            wait_until(lambda: not any(map(processes.started, pids)))
+        except TimeoutError:
+            for pid in pids:
+                outside.kill(pid)
+            raise
         return [outside.exit_code(pid) for pid in pids], [outside.said(pid) for pid in pids]
 
 
@@ -184,10 +196,9 @@ def test_a_process_whose_other_is_killed_ends_too_and_the_run_goes_on_later(
         wait_until(partial(is_under_way, folder, pids))
         outside.kill(pids[killed])
         assert outside.exit_code(pids[1 - killed]) == 1, "in seconds, not in minutes"
-    told = outside.said(pids[0])
-    assert ("another process of this training is gone" in told) == (killed == 1)
+    told = outside.said(pids[1 - killed])
+    assert f"process {killed} of this training is gone" in told
     assert "Traceback" not in told
-    assert outside.said(pids[1]) == ""
     assert folder.status().state == state
     assert_same_run(trained_together(outside, folder), long)
 
@@ -201,12 +212,88 @@ def test_a_loss_that_explodes_ends_all_and_is_told_once(outside: Commands, tmp_p
     assert folder.status().state == "failed"
 
 
+def test_a_process_that_fails_says_why_and_the_others_that_it_is_gone(
+    outside: Commands, long: RunFolder, tmp_path: Path
+):
+    folder = RunFolder.create(tmp_path / "failed", long.config(), {})
+    codes, said = ended(outside, ["train", "--resume", folder.path], 2, "raises")
+    assert codes == [1, 1], said
+    *_, told = said[0].splitlines()
+    assert "process 1 of this training is gone" in told
+    assert told.endswith("the last checkpoint is kept. Go on with --resume. (set MESASCOPE_DEBUG=1 for the traceback)")
+    assert said[1].startswith("mesascope train failed: RuntimeError: a planted error"), "and nothing else"
+    assert said[1].count("\n") == 1
+    assert (folder.status().state, folder.checkpoint_steps()) == ("failed", [0])
+    assert_same_run(trained_together(outside, folder), long)
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2])
+def test_a_process_that_waits_for_an_accelerator_does_not_outlive_the_others(
+    outside: Commands, tmp_path: Path, killed: int
+):
+    """There nothing tells it that another is gone; the system does."""
+    folder = tiny_run(tmp_path, n_steps=40, checkpoint_every=10, log_every=1, n_threads=1)
+    with started(outside, ["train", "--resume", folder.path], 3, "hears nothing") as pids:
+        wait_until(lambda: all("waits" in outside.said(pid) for pid in pids))
+        began = time.monotonic()
+        outside.kill(pids[killed])
+        left = [rank for rank in range(3) if rank != killed]
+        assert [outside.exit_code(pids[rank]) for rank in left] == [1, 1]
+        assert time.monotonic() - began < 20, "in seconds, not in minutes"
+    first, second = (outside.said(pids[rank]) for rank in left)
+    told = (
+        f"process {killed} of this training is gone (this one still waited for it); the last checkpoint is kept. "
+        "Go on with --resume."
+    )
+    assert first.splitlines()[-2:] == ["waits", told]
+    assert second == "waits\n", "one of them tells it"
+    assert (folder.status().state, folder.checkpoint_steps()) == ("killed", [0, 10, 20])
+    assert trained_together(outside, folder).checkpoint_steps() == [0, 10, 20, 30, 40]
+
+
+# Graphs, in all processes or in none
+
+
+@pytest.mark.parametrize(
+    ("fault", "engine"),
+    [
+        ("none", "graph"),
+        ("fails to compile", "eager (the capture failed: RuntimeError: no compiler here (in process 1))"),
+        ("fails to capture", "eager (the capture failed: RuntimeError: not permitted (in process 1))"),
+    ],
+)
+def test_processes_of_which_one_has_no_graph_all_train_line_by_line(
+    outside: Commands, tmp_path: Path, fault: str, engine: str
+):
+    folder = tiny_run(tmp_path, n_threads=1)
+    codes, said = ended(outside, ["train", "--resume", folder.path], 2, fault)
+    assert codes == [0, 0], said
+    assert folder.train_state()["engine"] == engine
+    plain = trained_together(outside, again(folder, "plain"))
+    assert folder.weights().keys() == plain.weights().keys()
+    assert all(torch.equal(weight, folder.weights()[name]) for name, weight in plain.weights().items())
+
+
+@pytest.mark.parametrize(
+    ("fault", "because"), [("fails to compile", "no compiler here"), ("fails to capture", "not permitted")]
+)
+def test_a_graph_asked_for_that_one_process_cannot_have_is_refused_in_all(
+    outside: Commands, tmp_path: Path, fault: str, because: str
+):
+    folder = tiny_run(tmp_path, engine="graph")
+    told = refused(outside, ["train", "--resume", folder.path], fault)
+    assert told == (
+        "mesascope train: train.engine must be one that works here; got 'graph', but the capture failed: "
+        f"RuntimeError: {because} (in process 1). Use auto."
+    )
+
+
 # Refusals
 
 
-def refused(outside: Commands, words: Sequence[object]) -> str:
+def refused(outside: Commands, words: Sequence[object], fault: str = "") -> str:
     """The one line of a refusal, by the first process alone."""
-    codes, said = ended(outside, words)
+    codes, said = ended(outside, words, 2, fault)
     assert codes == [2, 2], said
     assert said[1] == ""
     *notes, told = said[0].splitlines()
@@ -275,16 +362,16 @@ def test_graphs_are_freed_before_processes_part(monkeypatch: pytest.MonkeyPatch)
     done: list[str] = []
     environment(monkeypatch, {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"})
     monkeypatch.setattr(distributed, "_join", lambda device: done.append(f"join on {device}"))
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "_world", lambda: nullcontext(World(0, 2, 2)))
+    monkeypatch.setattr(World, "wait", lambda self: done.append("wait"))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: done.append("part"))
     with joined("cpu") as world:
         world.leaving.callback(done.append, "free")
-    assert done == ["join on cpu", "free", "part"]
+    assert done == ["join on cpu", "free", "wait", "part"]
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     with joined("cpu") as world:
         world.leaving.callback(done.append, "free again")
-    assert done[3:] == ["free again"], "others part"
+    assert done[4:] == ["free again"], "others part"
 
 
 def test_every_prompt_is_in_one_processs_share():

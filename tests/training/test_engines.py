@@ -4,7 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,10 +15,11 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from tests.helpers import tiny_config
 from workbench.errors import InputError
+from workbench.registry import by_name
 from workbench.training import engines
 from workbench.training.distributed import ALONE, World
 from workbench.training.engines import ENGINES, check_engine, graph, start
-from workbench.training.program import Program
+from workbench.training.program import Program, as_it_is
 
 
 def test_a_graph_is_refused_without_its_device():
@@ -35,43 +36,6 @@ def test_the_cpu_runs_line_by_line(engine: str):
     assert started.engine.split()[0] == "eager"
     started.advance()
     assert int(started.program.step) == 1
-
-
-def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.MonkeyPatch):
-    def fail(program: Program) -> Any:
-        program.update()
-        raise RuntimeError("operation not permitted when stream is capturing\nmore of that")
-
-    broken = replace(ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=fail)
-    monkeypatch.setattr(engines, "GRAPH", broken)
-    started = start([tiny_config()])
-    assert started.engine == (
-        "eager (the capture failed: RuntimeError: operation not permitted when stream is capturing)"
-    )
-    assert int(started.program.step) == 0, "nothing of the attempt is left"
-
-
-def test_a_capture_that_fails_without_a_word_is_no_crash(monkeypatch: pytest.MonkeyPatch):
-    def fail(program: Program) -> Any:
-        raise NotImplementedError
-
-    broken = replace(ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=fail)
-    monkeypatch.setattr(engines, "GRAPH", broken)
-    assert start([tiny_config()]).engine == "eager (the capture failed: NotImplementedError: no reason given)"
-
-
-@pytest.mark.parametrize(
-    ("others_fail", "engine"), [(False, "graph"), (True, "eager (the capture failed in another process)")]
-)
-def test_several_processes_train_in_graphs_if_all_of_them_can(
-    monkeypatch: pytest.MonkeyPatch, others_fail: bool, engine: str
-):
-    whole = replace(
-        ENGINES["graph"], obstacle=lambda config: "", compiler=lambda f: f, prepare=lambda program: program.update
-    )
-    monkeypatch.setattr(engines, "GRAPH", whole)
-    monkeypatch.setattr(World, "any", lambda self, condition: condition or others_fail)
-    assert start([tiny_config()], world=World(0, 2, 2)).engine == engine
 
 
 def test_one_process_may_compile_as_many_shapes_as_it_trains():
@@ -158,6 +122,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
         "current_stream": lambda: cuda.now[-1],
         "CUDAGraph": FakeGraph,
         "graph": cuda.capture,
+        "synchronize": lambda: cuda.log.append("all waits"),
     }
     for name, piece in pieces.items():
         monkeypatch.setattr(torch.cuda, name, piece)
@@ -167,12 +132,13 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
 
 
 def test_a_capture_waits_for_what_was_asked_before_it_and_has_all_later_work_wait(fake_cuda: FakeCuda):
+    graph._warm_up([fake_cuda.work], 3)
     replay = graph._captured(fake_cuda.work, ALONE)
-    warm_up, main_waits = ["work on side 0"] * 3, "main waits for side 0"
-    assert fake_cuda.log == ["side 0 waits for main", *warm_up, main_waits, "capture on side 0", "work on side 0"]
+    warm_up, waits = ["work on side 0"] * 3, ["main waits for side 0", "all waits"]
+    assert fake_cuda.log == ["side 0 waits for main", *warm_up, *waits, "capture on side 0", "work on side 0"]
     assert fake_cuda.now[-1].name == "main"
     assert replay() == "found"
-    assert len(fake_cuda.log) == 7, "a replay runs nothing anew"
+    assert len(fake_cuda.log) == 8, "a replay runs nothing anew"
 
 
 def test_all_captures_of_a_device_share_one_stream_and_so_one_workspace(fake_cuda: FakeCuda):
@@ -182,6 +148,51 @@ def test_all_captures_of_a_device_share_one_stream_and_so_one_workspace(fake_cud
         graph._captured(fake_cuda.work, ALONE)
         assert fake_cuda.log[-1] == f"work on side {device}"
     assert fake_cuda.n_streams == 2
+
+
+def failing(words: str) -> Callable[[Any], Any]:
+    """A compiler whose functions fail when they are called, as torch's do."""
+
+    def compiler(function: Any) -> Any:
+        def fail(*arguments: Any) -> Any:
+            raise NotImplementedError(words)
+
+        return fail
+
+    return compiler
+
+
+def graphs_are_made_by(monkeypatch: pytest.MonkeyPatch, compiler: Callable[[Any], Any]) -> None:
+    """Have the graph engine take another compiler, on any device."""
+    changed = replace(ENGINES["graph"], obstacle=lambda config: "", compiler=compiler)
+    monkeypatch.setattr(engines, "GRAPH", changed)
+    monkeypatch.setattr(engines, "ENGINES", by_name(ENGINES["eager"], changed))
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_where_a_graph_can_be_had_it_is_taken(monkeypatch: pytest.MonkeyPatch):
+    graphs_are_made_by(monkeypatch, as_it_is)
+    assert [start([tiny_config(engine=engine)]).engine for engine in ("auto", "graph")] == ["graph"] * 2
+
+
+@pytest.mark.usefixtures("fake_cuda")
+@pytest.mark.parametrize(
+    ("words", "told"), [("not while capturing\nmore of that", "not while capturing"), ("", "no reason given")]
+)
+def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
+    graphs_are_made_by(monkeypatch, failing(words))
+    started = start([tiny_config()])
+    assert started.engine == f"eager (the capture failed: NotImplementedError: {told})"
+    started.advance()
+    assert int(started.program.step) == 1
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_a_graph_that_is_asked_for_and_cannot_be_had_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    graphs_are_made_by(monkeypatch, failing("no compiler here\nmore of that"))
+    told = "got 'graph', but the capture failed: NotImplementedError: no compiler here. Use auto.$"
+    with pytest.raises(InputError, match=f"^train.engine must be one that works here; {told}"):
+        start([tiny_config(engine="graph")])
 
 
 @pytest.mark.usefixtures("fake_cuda")

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from workbench.cli.agree import VERB as AGREE
 from workbench.cli.bench import VERB as BENCH
@@ -21,6 +22,7 @@ from workbench.cli.theory import VERB as THEORY
 from workbench.cli.train import VERB as TRAIN
 from workbench.cli.zoo import VERB as ZOO
 from workbench.errors import InputError
+from workbench.processes import n_together
 from workbench.registry import by_name, find
 
 VERBS = by_name(
@@ -70,7 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"mesascope {version('mesascope')}\n")
         return 0
-    return _run(words[0], words[1:])
+    status = _run(words[0], words[1:])
+    if status and n_together() > 1:
+        _leave(status)
+    return status
+
+
+def _leave(status: int) -> None:
+    """End here and now: at their own end, libraries would wait for other processes, which may be gone."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from workbench.cli.output import clock, note, number, print_json, say, training_progress
 from workbench.cli.parse import default_root, parse
 from workbench.cli.record import Verb
-from workbench.errors import FailedElsewhere, InputError
+from workbench.errors import FailedElsewhere, InputError, ProcessGone
 from workbench.processes import leads, n_together
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Arguments:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train, and say what came out; where several processes train one run, the first speaks."""
+    """Train, and say what came out; where several processes train one run, the first speaks, as long as it lives."""
     if leads():
         return _run(arguments)
     try:
@@ -60,7 +60,8 @@ def run(arguments: Sequence[str]) -> int:
     except RuntimeError as error:
         from workbench.training.loop import TrainingFailed
 
-        if isinstance(error, FailedElsewhere | TrainingFailed):
+        told_by_first = isinstance(error, FailedElsewhere | TrainingFailed)
+        if told_by_first and not (isinstance(error, ProcessGone) and error.told_here):
             return FAILED
         raise
 

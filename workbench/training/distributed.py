@@ -9,14 +9,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from workbench.errors import FailedElsewhere, InputError
+from workbench.errors import FailedElsewhere, InputError, ProcessGone
 from workbench.processes import n_together
+from workbench.training.watching import NOBODY, Others, known, this_process, watched
+
+T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=10)
 """How long a process waits for another: the first to write a checkpoint, or to compile, may take minutes."""
@@ -32,12 +36,14 @@ class World:
         n_local: Those of them on this machine.
         leaving: What is done before the processes part, if no error parts them. NCCL does not let go of them while a
             CUDA graph holds one of their sums: whoever captures one has it freed here.
+        others: The other processes.
     """
 
     rank: int = 0
     size: int = 1
     n_local: int = 1
     leaving: ExitStack = field(default_factory=ExitStack, repr=False, compare=False)
+    others: Others = field(default=NOBODY, repr=False, compare=False)
 
     def rows(self, batch: Tensor) -> Tensor:
         """This process's prompts of a batch ``[replica batch ...]``."""
@@ -47,12 +53,12 @@ class World:
         """The sum over all processes; shapes without content are their own.
 
         Raises:
-            FailedElsewhere: If a process is gone.
+            ProcessGone: If a process is gone.
         """
         if self.size == 1 or tensor.is_meta:
             return tensor
         total = tensor.contiguous()
-        with _in_company():
+        with self._in_company():
             torch.distributed.all_reduce(total)
         return total
 
@@ -66,41 +72,62 @@ class World:
 
     def of_first(self, text: str) -> str:
         """What process 0 says, in all of them."""
-        return self._said(text)[0]
+        return self.said(text)[0]
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
-        """What is refused in one process is refused in all, in the same words. Nothing inside may wait for others."""
-        fault = None
+        """What fails in one process fails in all. Nothing inside may wait for a process that has failed.
+
+        Raises:
+            InputError: If a process refuses something, in the same words in all of them.
+            FailedElsewhere: If another process fails otherwise; what failed here is raised as it is.
+        """
+        fault: Exception | None = None
         try:
             yield
-        except InputError as error:
+        except Exception as error:
             fault = error
-        told = next(filter(None, self._said(str(fault or ""))), "")
-        if fault or told:
-            raise fault or InputError(told)
+        try:
+            told = self.said((isinstance(fault, InputError), line_of(fault) if fault else ""))
+        except ProcessGone:
+            if fault is None:
+                raise
+            told = []
+        if fault is not None:
+            try:
+                raise fault
+            finally:
+                fault = None  # it refers to this frame: without a circle its memory is free at once
+        for rank, (refused, line) in enumerate(told):
+            if line:
+                raise InputError(line) if refused else FailedElsewhere(f"{line} (in process {rank})")
 
-    def _said(self, text: str) -> list[str]:
+    def said(self, what: T) -> list[T]:
         """What each process says."""
-        said = [text] * self.size
+        said = [what] * self.size
         if self.size > 1:
-            with _in_company():
-                torch.distributed.all_gather_object(said, text)
+            with self._in_company():
+                torch.distributed.all_gather_object(said, what)
         return said
+
+    @contextmanager
+    def _in_company(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            because = re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
+            raise self.others.lost(because) from error
+
+
+def line_of(fault: Exception) -> str:
+    """A fault in one line, its kind before it if it is nobody's input."""
+    reason = (str(fault).strip() or "no reason given").splitlines()[0]
+    return reason if isinstance(fault, InputError | FailedElsewhere) else f"{type(fault).__name__}: {reason}"
 
 
 ALONE = World()
-
-
-@contextmanager
-def _in_company() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        because = re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
-        raise FailedElsewhere(
-            f"another process of this training is gone ({because}); the last checkpoint is kept. Go on with --resume."
-        ) from error
 
 
 @contextmanager
@@ -116,14 +143,18 @@ def joined(device: str) -> Iterator[World]:
     if n_together() == 1:
         yield ALONE
     elif torch.distributed.is_initialized():
-        world = _world()
-        yield world
-        world.leaving.close()
+        with _world() as world:
+            yield world
+            world.leaving.close()
     else:
         _join(device)
-        world = _world()
-        yield world
-        world.leaving.close()
+        with _world() as world, watched(world.others):
+            yield world
+            world.leaving.close()
+            try:
+                world.wait()  # inside, so that nobody sees others go and takes them for dead
+            except ProcessGone:
+                return
         # Not after an error: it would wait for processes that are gone.
         torch.distributed.destroy_process_group()
 
@@ -140,9 +171,12 @@ def _join(device: str) -> None:
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if on_accelerator else "gloo", timeout=_PATIENCE)
 
 
-def _world() -> World:
+@contextmanager
+def _world() -> Iterator[World]:
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), n_local)
+    alone = World(torch.distributed.get_rank(), torch.distributed.get_world_size(), n_local)
+    with known(alone.rank, alone.said(this_process())) as others:
+        yield replace(alone, others=others)
 
 
 def local_device(device: str) -> str:

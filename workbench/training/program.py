@@ -4,7 +4,8 @@ Sampling, forward, backward, clipping and the update rule read the step, the cur
 numbers from tensors. Any engine may run it: line by line, compiled, or captured as one CUDA graph.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -33,6 +34,10 @@ _SETTINGS = tuple(field.name for field in fields(Settings) if field.name != "hid
 def as_it_is(function: Any) -> Any:
     """The compiler that does nothing."""
     return function
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 class Program:
@@ -76,6 +81,7 @@ class Program:
         """
         check_same_program(configs)
         self.configs, self.world = list(configs), world
+        self._total = world.sum
         settings = self._shared
         self.device, self.dtype = torch.device(settings.device), STORED[settings.precision]
         models = [build_model(config) for config in configs]
@@ -137,12 +143,21 @@ class Program:
             self._apply(self.step, self.norms, self.weights[i], gradient, kept, *maps)
         self.step += 1
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Inside, sums over processes are left out, so that no process waits for another."""
+        self._total = _own
+        try:
+            yield
+        finally:
+            self._total = self.world.sum
+
     def _summed(self, losses: Float[Tensor, " replica"], gradients: Leaves) -> Found:
         """Losses and gradients of all processes, in one message."""
         if self.world.size == 1:
             return losses, gradients
         parts = [losses[:, None], *gradients]
-        message = self.world.sum(torch.cat([part.to(self.dtype) for part in parts], 1))
+        message = self._total(torch.cat([part.to(self.dtype) for part in parts], 1))
         total, maps, rest = message.split([part.shape[1] for part in parts], 1)
         return total[:, 0], (maps, rest)
 
@@ -243,7 +258,7 @@ class Program:
     @torch.no_grad()
     def _references(self) -> Float[Tensor, " replica"]:
         each = over(len(self.configs), self._reference_loss)
-        return self.world.sum(each(self._task_numbers, *self.parts))
+        return self._total(each(self._task_numbers, *self.parts))
 
     def _reference_loss(self, task_settings: dict[str, Tensor], *parts: Tensor) -> Float[Tensor, ""]:
         *data, weights = parts

@@ -8,7 +8,7 @@ from workbench.registry import by_name
 from workbench.training.config import RunConfig
 from workbench.training.distributed import ALONE, World
 from workbench.training.engines.eager import EAGER
-from workbench.training.engines.graph import GRAPH
+from workbench.training.engines.graph import GRAPH, CaptureFailed, in_all_or_none
 from workbench.training.engines.record import Engine
 from workbench.training.program import Program
 
@@ -41,7 +41,11 @@ def check_engine(config: RunConfig) -> None:
     name = config.train.engine
     obstacle = "" if name == "auto" else ENGINES[name].obstacle(config)
     if obstacle:
-        raise InputError(f"train.engine must fit the device; got {name!r}, but {obstacle}. Use auto.")
+        raise InputError(_refusal(name, obstacle))
+
+
+def _refusal(name: str, obstacle: str) -> str:
+    return f"train.engine must be one that works here; got {name!r}, but {obstacle}. Use auto."
 
 
 def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = ALONE) -> Started:
@@ -51,32 +55,27 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
         InputError: If the engine does not fit, or the configs do not fit together.
     """
     check_engine(configs[0])
-    name = configs[0].train.engine
-    if name != "auto":
-        return _started(ENGINES[name], configs, n_threads, world)
+    name, device = configs[0].train.engine, configs[0].train.device
     obstacle = GRAPH.obstacle(configs[0])
-    if obstacle and configs[0].train.device == "cpu":  # where nobody expects one
-        return _started(EAGER, configs, n_threads, world)
+    if name == EAGER.name or (obstacle and device == "cpu"):  # where nobody expects a graph
+        return _line_by_line(configs, n_threads, world)
     if not obstacle:
-        captured, obstacle = _captured(configs, n_threads, world)
-        if not world.any(captured is None) and captured is not None:
-            return captured
-        obstacle = obstacle or "the capture failed in another process"
-    started = _started(EAGER, configs, n_threads, world)
-    return Started(started.program, started.advance, f"eager ({obstacle})")
+        try:
+            return _captured(configs, n_threads, world)
+        except CaptureFailed as error:  # the update itself is sound
+            obstacle = f"the capture failed: {error}"
+            if name == GRAPH.name:
+                raise InputError(_refusal(name, obstacle)) from error
+        world.leaving.close()  # what this process has captured, if it failed in another
+    return _line_by_line(configs, n_threads, world, f"{EAGER.name} ({obstacle})")
 
 
-def _captured(configs: Sequence[RunConfig], n_threads: int, world: World) -> tuple[Started | None, str]:
-    """Programs in a graph, or None and why not."""
-    try:
-        return _started(GRAPH, configs, n_threads, world), ""
-    except InputError:
-        raise
-    except Exception as error:  # whatever a compiler or a capture may raise: the update itself is sound
-        reason = (str(error).strip() or "no reason given").splitlines()[0]
-        return None, f"the capture failed: {type(error).__name__}: {reason}"
+def _captured(configs: Sequence[RunConfig], n_threads: int, world: World) -> Started:
+    with in_all_or_none(world):
+        program = Program(configs, compiler=GRAPH.compiler, n_threads=n_threads, world=world)
+    return Started(program, GRAPH.prepare(program), GRAPH.name)
 
 
-def _started(engine: Engine, configs: Sequence[RunConfig], n_threads: int, world: World) -> Started:
-    program = Program(configs, compiler=engine.compiler, n_threads=n_threads, world=world)
-    return Started(program, engine.prepare(program), engine.name)
+def _line_by_line(configs: Sequence[RunConfig], n_threads: int, world: World, engine: str = EAGER.name) -> Started:
+    program = Program(configs, compiler=EAGER.compiler, n_threads=n_threads, world=world)
+    return Started(program, EAGER.prepare(program), engine)

@@ -1,14 +1,15 @@
 """The whole update as one CUDA graph over compiled pieces: sampling, forward, backward, clipping, update rule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
 
+from workbench.errors import InputError, ProcessGone
 from workbench.training.config import RunConfig
-from workbench.training.distributed import World
+from workbench.training.distributed import World, line_of
 from workbench.training.engines.record import Engine
 from workbench.training.program import Program
 
@@ -38,23 +39,72 @@ def any_number_of_shapes() -> Iterator[None]:
         yield
 
 
+class CaptureFailed(RuntimeError):
+    """No process has a graph, since one of them cannot; says why."""
+
+
+@contextmanager
+def in_all_or_none(world: World) -> Iterator[None]:
+    """Inside, whatever a compiler or a capture may raise is `CaptureFailed`, in all processes.
+
+    Raises:
+        CaptureFailed: If any of them fails inside, where none may wait for another.
+    """
+    try:
+        with world.as_one():
+            yield
+    except (InputError, ProcessGone):
+        raise
+    except Exception as error:
+        raise CaptureFailed(line_of(error)) from error
+
+
 @torch.no_grad()
 def prepare(program: Program) -> Callable[[], None]:
     """A function that replays the captured update; the yardstick of its metrics is captured beside it.
 
-    The first calls run on a side stream, so that kernels are compiled and libraries set up before the capture; then
-    the state is put back.
+    The first calls run where captures are made, so that kernels are compiled and libraries set up before. They leave
+    sums over processes out: nobody waits in one for a process that cannot compile.
+
+    Raises:
+        CaptureFailed: If a process cannot compile or capture; the state is as it was, in all of them.
     """
+    world = program.world
+    pieces = [program.update, *([program.reference] if program.has_reference else [])]
+    with in_all_or_none(world), _trying(program), program.apart():
+        _warm_up(pieces, _WARM_UPS)
+    if world.size > 1:  # who fails here leaves the others in a sum; they end when it is gone
+        with _trying(program):
+            _warm_up(pieces, 1)
+    with in_all_or_none(world), _trying(program):
+        update = _captured(program.update, world)
+        if program.has_reference:  # hundreds of small kernels: it reads the prompts where the update writes them
+            program.reference = _captured(program.reference, world)
+    return update
+
+
+@contextmanager
+def _trying(program: Program) -> Iterator[None]:
+    """Inside, updates are for trying: afterwards the state is as it was."""
     before = [tensor.clone() for tensor in program.changing()]
     try:
         with torch.cuda.device(program.device), any_number_of_shapes():
-            update = _captured(program.update, program.world)
-            if program.has_reference:  # hundreds of small kernels: it reads the prompts where the update writes them
-                program.reference = _captured(program.reference, program.world)
+            yield
     finally:
         for tensor, value in zip(program.changing(), before, strict=True):
             tensor.copy_(value)
-    return update
+
+
+def _warm_up(functions: Sequence[Callable[[], object]], times: int) -> None:
+    """Run functions on the stream of captures, to their end: what fails on the device fails here."""
+    side, main = _side_stream(torch.cuda.current_device()), torch.cuda.current_stream()
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        for _ in range(times):
+            for function in functions:
+                function()
+    main.wait_stream(side)
+    torch.cuda.synchronize()
 
 
 def _captured(function: Callable[[], T], world: World) -> Callable[[], T]:
@@ -64,11 +114,6 @@ def _captured(function: Callable[[], T], world: World) -> Callable[[], T]:
     processes it goes when they part: see ``World.leaving``.
     """
     side, main = _side_stream(torch.cuda.current_device()), torch.cuda.current_stream()
-    side.wait_stream(main)
-    with torch.cuda.stream(side):
-        for _ in range(_WARM_UPS):
-            function()
-    main.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(main), torch.cuda.graph(graph, stream=side):  # main again, even if a capture breaks
         returned = function()

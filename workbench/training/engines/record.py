@@ -17,8 +17,7 @@ class Engine:
         label: Name for people.
         obstacle: Why it cannot run a config on this machine, or "".
         compiler: Applied to the pieces of the program.
-        prepare: From a program to the function that does one update of it; may fail with any exception, and then
-            leaves the program's state as it was.
+        prepare: From a program to the function that does one update of it.
     """
 
     name: str
