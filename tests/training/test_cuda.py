@@ -120,6 +120,7 @@ def test_further_programs_take_no_workspace_of_their_own():
 
 def test_graphs_of_several_processes_are_freed_when_they_part(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(World, "sum", lambda self, tensor: tensor)
+    monkeypatch.setattr(World, "said", lambda self, what: [what] * self.size)
     freed: list[Any] = []
     monkeypatch.setattr(torch.cuda.CUDAGraph, "reset", lambda self: freed.append(self))
     alone, world = (Program([on_cuda()], world=each) for each in (World(), World(0, 2, 2)))
