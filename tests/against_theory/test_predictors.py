@@ -29,7 +29,6 @@ from workbench.theory.record import TaskSteps
 from workbench.theory.softmax_heads import excesses, shared_steps
 from workbench.training.building import build_model
 from workbench.training.config import preset_config
-from workbench.weights import readings
 
 D, N = 3, 12
 TASK = LinearRegression(d_input=D, n_context=N + 1)
@@ -260,27 +259,32 @@ def test_heads_of_one_label_are_pure():
     assert found[2].isnan()
 
 
-def test_labels_are_measured_one_by_one():
-    task = MultiTaskRegression(d_input=3, n_used=2, n_context=13, noise_std=0.3)
+def heads_of_steps(task: MultiTaskRegression, values: torch.Tensor) -> tuple[Transformer, TaskSteps]:
+    """Softmax heads of small scores that together take theory's step for each label, given their label weights."""
     config = preset_config("multi_task_regression", "he_head_per_sign").resolved().model
-    shaped = replace(config, d_model=5, d_head=5, d_input=None, n_context=None).shaped(task.model_shape())
-    model = Transformer(shaped).double().eval()
-    said = CLOSED_FORMS["debiased_steps_of_tasks"](setting_of(task, shaped))
-    found = readings(model)
-    assert found.read.shape == (4, 5, 2)
-    with torch.no_grad():  # two heads a label: +-scale on the label's coordinates, values of opposite signs
-        scale = 1e-3
+    blank = replace(config, n_heads=len(values), d_model=5, d_head=5, d_input=None, n_context=None, d_output=None)
+    model = Transformer(blank.shaped(task.model_shape())).double().eval()
+    said = CLOSED_FORMS["debiased_steps_of_tasks"](setting_of(task, model.config))
+    wanted = torch.stack([gamma.diagonal() for gamma in said.own])
+    scores, scale = torch.linalg.pinv(values.mT) @ wanted, 1e-3
+    with torch.no_grad():
         attention = model.layers[0].attn
         for name in ("W_Q", "W_K", "W_V", "W_O"):
             getattr(attention, name).zero_()
-        for head in range(4):
-            label, sign = head // 2, 1 - 2 * (head % 2)
-            attention.W_Q[head, :3, :3] = sign * scale * said.gammas[label] * 5**0.5
+        for head, (own, score) in enumerate(zip(values, scores, strict=True)):
+            attention.W_Q[head, :3, :3] = scale * score.diag() * 5**0.5
             attention.W_K[head, :3, :3] = torch.eye(3)
-            attention.W_V[head, 3 + label, 3 + label] = 1.0
-            attention.W_O[head, 3 + label, 3 + label] = -sign / (2 * scale)
-    many = replace(FAST, n_prompts=20_000)
-    rows = {row.quantity: row for row in compare_tasks(said, model, Transformer(shaped).double(), task, many)}
+            attention.W_V[head, 3:, 3:] = torch.eye(2)
+            attention.W_O[head, 3:, 3:] = -own.diag() / scale
+    return model, said
+
+
+def test_labels_are_measured_one_by_one():
+    task = MultiTaskRegression(d_input=3, n_used=2, n_context=13, noise_std=0.3)
+    two_each = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
+    model, said = heads_of_steps(task, two_each)
+    many, untrained = replace(FAST, n_prompts=20_000), Transformer(model.config).double()
+    rows = {row.quantity: row for row in compare_tasks(said, model, untrained, task, many)}
     for label in (1, 2):
         assert rows[f"label_{label}_gamma_error"].measured < 1e-2
         assert rows[f"label_{label}_nmse"].measured < 1e-4
@@ -293,9 +297,20 @@ def test_labels_are_measured_one_by_one():
     assert rows["excess_ratio"].ci.high - rows["excess_ratio"].ci.low < 1e-3 < rows["excess"].ci.high / 50
     diagonal = shared_steps(task.laws())
     shared = TaskSteps(diagonal, excesses(diagonal, task.laws()), True, said.gammas)
-    rows = {row.quantity: row for row in compare_tasks(shared, model, Transformer(shaped).double(), task, FAST)}
+    rows = {row.quantity: row for row in compare_tasks(shared, model, untrained, task, FAST)}
     assert rows["excess_ratio"].ci.high < 0.95, "own heads beat one diagonal"
     assert rows["excess_over_own"].measured == pytest.approx(1, abs=1e-3)
     assert rows["excess_over_own"].controls["theory's predictor"] == pytest.approx(
         1 / rows["excess_ratio"].measured, 1e-2
     )
+
+
+def test_one_head_more_than_labels_takes_a_step_of_its_own_for_each():
+    """Three heads, one of which serves both labels: no worse than two heads for each label."""
+    task = MultiTaskRegression(d_input=3, n_used=2, n_context=13, noise_std=0.3)
+    model, said = heads_of_steps(task, torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], dtype=torch.float64))
+    rows = {row.quantity: row for row in compare_tasks(said, model, Transformer(model.config).double(), task, FAST)}
+    assert rows["excess_over_own"].measured == pytest.approx(1, abs=2e-3)
+    assert rows["excess_ratio"].ci.high < 0.95, "better than one shared diagonal"
+    assert rows["head_purity"].measured == pytest.approx(5 / 6)
+    assert rows["zero_sum"].measured == pytest.approx(0, abs=1e-9)

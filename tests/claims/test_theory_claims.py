@@ -223,6 +223,21 @@ def test_at_long_prompts_the_risk_is_held_against_theory_on_the_same_prompts(ove
     assert found.value == pytest.approx(over[0] - 1)
 
 
+@pytest.mark.parametrize(("share", "plain"), [(0.996, True), (0.984, False), (0.0, False)])
+def test_other_blocks_of_the_weights_tell_starts_apart(share: float, plain: bool):
+    """.996 leaves other blocks of norm .063 over the step's, .984 of .128."""
+    inside = [row(name, 0.8258, 0.82) for name in ("product", "recovered")]
+    inside += [row("one_step_share", 1.0, 0.997), row("weights_share", 1.0, share)]
+    signs = BY_NAME["zheng2024/sign-start"]
+    found = check(signs, [look(form("autoregressive_step", *inside))])
+    assert found.met is plain
+    assert found.value is None or found.value == pytest.approx((1 / share - 1) ** 0.5)
+    outside = [row("weights_share", None, share), row("one_step_share", None, 0.97)]
+    outside.append(row("loss", None, 0.8, **{"zero predictor": 5.0}))
+    ones = BY_NAME["zheng2024/constant-start"]
+    assert check(ones, [look(form("sequence_step_share", *outside))]).met is (not plain and share > 0)
+
+
 def test_every_arm_of_theory_has_five_seeds_and_one_config():
     arms: dict[str, Arm] = {}
     for claim in THEORY_CLAIMS:

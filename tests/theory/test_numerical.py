@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from workbench.tasks import MultiTaskRegression
@@ -98,3 +99,42 @@ def test_steps_of_several_labels():
             other[place, place] *= factor
             assert sum(excesses((other, other), laws)) > best
     assert torch.equal(shared[0], shared[1])
+
+
+def risk_of_heads(sharpness: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Risk of sum_h mu_h softmax(omega_h x.q) y at d = 5, 40 examples, w ~ N(0, I/5), noise .1, on fixed inputs."""
+    generator = torch.Generator().manual_seed(0)
+    along = torch.randn(10_000, 40, generator=generator, dtype=torch.float64)
+    places = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    length = torch.as_tensor(scipy.stats.chi2.ppf(places.numpy(), 5) ** 0.5)[
+        torch.randperm(10_000, generator=generator)
+    ]
+    scores = length[:, None] * along
+    weights = sum(mu * (omega * scores).softmax(-1) for omega, mu in zip(sharpness, values, strict=True))
+    missed = (length - (weights * along).sum(-1)).square() + (4 + 0.5) * weights.square().sum(-1)
+    return missed.mean() / 5
+
+
+@pytest.mark.parametrize(("share", "lowest"), [(0.5, 0.0), (0.1, 0.0), (-0.5, -0.09)])
+def test_two_equal_heads_are_a_valley_unless_their_values_differ_in_sign(share: float, lowest: float):
+    """Where training of two heads can end as one: no slope, and curvature that is negative only for opposite signs."""
+
+    def risk(point: torch.Tensor) -> torch.Tensor:
+        return risk_of_heads(point[:2], point[2:])
+
+    best = torch.tensor([0.516, 1.497], dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([best], max_iter=30, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def closure() -> torch.Tensor:
+        search.zero_grad()
+        found = risk_of_heads(best[:1], best[1:])
+        found.backward()
+        return found
+
+    search.step(closure)
+    omega, mu = best.detach()
+    heads = torch.stack([omega, omega, share * mu, (1 - share) * mu])
+    assert torch.autograd.functional.jacobian(risk, heads).abs().max() < 1e-4
+    curvature = torch.linalg.eigvalsh(torch.autograd.functional.hessian(risk, heads))
+    assert curvature[0] == pytest.approx(lowest, abs=0.015)
+    assert curvature[0] > -1e-4 or share < 0

@@ -65,7 +65,9 @@ def _of_all(said: TaskSteps, seen: list[Observed], config: TheoryConfig) -> list
         float(values[0]),
         ends[0],
         {"theory's predictor, same prompts": same, "zero predictor": zero},
-        "heads share one diagonal in theory's optimum; others may do better" if said.is_shared else "",
+        "theory's predictors share one diagonal; heads of which there are more than labels can do better"
+        if said.is_shared
+        else "",
     )
     own = Row(
         "excess_over_own",

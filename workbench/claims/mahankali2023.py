@@ -50,4 +50,22 @@ MAHANKALI2023 = (
             ),
         },
     ),
+    claim(
+        "mahankali2023/nonlinear-of-three",
+        f"{_PAPER}, theorem 3",
+        "In three dimensions and with shorter prompts too, where the swapped solution is nearer",
+        "in closed form .0468 on the sum loss for two-layer ReLU networks, d = 3, n = 12, s2 = .09",
+        arm(
+            "relu-three",
+            "nonlinear_regression",
+            "mahankali",
+            {"task.d_input": 3, "task.n_context": 13, "model.d_model": 4},
+        ),
+        {
+            "step on the sum loss, within 2 % of .0468": near("nonlinear_step_size", "sum_step", 0.02),
+            "share of predictions that is one step, at least .999": value(
+                "nonlinear_step", "one_step_share", lambda x: x >= 0.999
+            ),
+        },
+    ),
 )

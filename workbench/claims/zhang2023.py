@@ -109,4 +109,20 @@ ZHANG2023 = (
             "excess risk over predicting 0 at inputs three times as large, above 1": _third,
         },
     ),
+    claim(
+        "zhang2023/random-covariance-of-four",
+        f"{_PAPER}, section 5",
+        "In four dimensions and with shorter prompts too",
+        "Gamma = .256 I for d = 4, N = 10 and Exponential(1) variances",
+        arm(
+            "random-four",
+            "random_covariance_regression",
+            "zhang",
+            {"task.d_input": 4, "task.n_context": 11, "model.d_model": 5},
+        ),
+        {
+            "Gamma, relative error at most .05": value("random_covariance", "gamma_error", lambda x: x <= 0.05),
+            "excess risk over predicting 0 at inputs three times as large, above 1": _third,
+        },
+    ),
 )

@@ -61,7 +61,7 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
     "von_oswald_deep": {
         "task": _OSWALD_LAW,
         "model": {**_OSWALD, "n_layers": 5, "stream_limit": 10.0},
-        "train": {**_TRAIN, "n_steps": 20_000, "lr": 2e-3, "clip_norm": 10.0},
+        "train": {**_TRAIN, "n_steps": 50_000, "lr": 2e-3, "clip_norm": 10.0},
     },
     "von_oswald_copying": {
         "task": _OSWALD_LAW,
@@ -157,7 +157,13 @@ LINEAR_DYNAMICS: Mapping[str, Preset] = {
         },
         "train": {**_TRAIN, "n_steps": 2000, "n_batch": 32, "clip_norm": None},
     }
-    for name, start in (("zheng", "gaussian"), ("zheng_sparse", "sparse"), ("zheng_ones", "ones"))
+    for name, start in (
+        ("zheng", "gaussian"),
+        ("zheng_sparse", "sparse"),
+        ("zheng_signs", "signs"),
+        ("zheng_sphere", "sphere"),
+        ("zheng_ones", "ones"),
+    )
 }
 """Zheng et al. 2024, arXiv:2405.16845: five complex coordinates and a complex head, which is two real ones. From all
 ones the moments of the start do not vanish, and no plain step is learned. Gradients have sixth moments of the states:

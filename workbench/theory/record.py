@@ -87,8 +87,9 @@ class TaskSteps:
     Attributes:
         gammas: The matrix of each label.
         excess: Expected squared error of each label.
-        is_shared: Whether all labels must share one diagonal of scores, for lack of heads.
-        own: The matrices of the best steps with heads enough, which are those above unless they are shared.
+        is_shared: Whether the matrices are one diagonal for all labels, for lack of two heads for each.
+        own: The matrices of the best steps of labels that do not hinder each other, which are those above unless they
+            are shared; one head more than labels can take them.
     """
 
     gammas: tuple[Matrix, ...]

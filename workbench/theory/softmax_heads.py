@@ -88,12 +88,14 @@ def _of_uniform(n_examples: int, d_input: int, noise_variance: float) -> Moments
 
 
 def own_steps(laws: Sequence[RegressionLaw]) -> tuple[Matrix, ...]:
-    """The best debiased Gamma of each label, where each has heads of its own.
+    """The best debiased Gamma of each label, where no label hinders another.
 
-    Psi (Sig Psi + (tr(Sig Psi)+s2)/n I)^-1, which coordinates of no use to the label leave at 0.
+    Psi (Sig Psi + (tr(Sig Psi)+s2)/n I)^-1, which coordinates of no use to the label leave at 0. Two heads for each
+    label take these steps, and so do as few as one more than labels, in the limit of small scores: values mu_ht that
+    cancel over heads leave H - 1 directions, enough for sum_h mu_ht omega_hj = Gamma_t,jj at every coordinate j.
 
     Source:
-        He et al. 2025, arXiv:2503.12734, for heads of both signs for each task; the matrix derived here.
+        He et al. 2025, arXiv:2503.12734, for heads of both signs for each task; the rest derived here.
     """
     return tuple(law.prior @ torch.linalg.inv(law.covariance @ law.prior + _ridge(law)) for law in laws)
 
