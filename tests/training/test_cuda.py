@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from tests.helpers import tiny_config, tiny_run
+from tests.training.kinds import KINDS, config_of
 from tests.training.processes import commands
 from tests.training.test_distributed import trained_together
 from tests.training.test_loop import ask_to_stop, assert_same_run, at_step, without_seconds
-from workbench.errors import InputError
-from workbench.models.kinds import SWITCHES
 from workbench.training.config import RunConfig
 from workbench.training.distributed import World
 from workbench.training.engines import graph, start
@@ -54,17 +53,10 @@ def eager(config: RunConfig, n_replicas: int = 1) -> list[float]:
     return losses(program, program.update)
 
 
-KINDS = [(field, value) for field, known in SWITCHES.items() if field != "output" for value in known]
-KINDS += [("causal", False), ("tied_layers", True), ("bias", False), ("attention_gate", True)]
-
-
-@pytest.mark.parametrize(("field", "value"), KINDS, ids=[f"{field}={value}" for field, value in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n_replicas", [1, 2])
-def test_every_kind_of_model_trains_in_a_graph_as_line_by_line(field: str, value: Any, n_replicas: int):
-    try:
-        config = on_cuda({field: value})
-    except InputError:
-        pytest.skip("needs another switch")
+def test_every_kind_of_model_trains_in_a_graph_as_line_by_line(kind: str, n_replicas: int):
+    config = config_of(kind, d_model=32, device="cuda")
     assert captured(config, n_replicas) == pytest.approx(eager(config, n_replicas), rel=1e-4)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers import tiny_config, tiny_run
+from tests.training.kinds import KINDS, config_of
 from tests.training.processes import Commands, commands
 from tests.training.test_loop import Counting, assert_same_run, at_step, flat, updated
 from workbench.batch import RegressionBatch
@@ -184,6 +185,20 @@ def test_programs_of_any_kind_of_label_update_every_replica_as_if_alone(task: Ta
             assert_close(lines[replica], updated(program)[0])
     for replica, program in enumerate(alone):
         assert_close(together.weights_of(replica), program.weights_of(0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_is_updated_with_others_as_alone(kind: str):
+    base = config_of(kind, precision="float64", optimizer="sgd", momentum=0.9, lr=0.03)
+    configs = varied(base, [{}, {"lr": 0.01}])
+    together, alone = Program(configs), [Program([config]) for config in configs]
+    first = [weight.clone() for weight in together.weights]
+    for _ in range(3):
+        lines = updated(together)
+        assert_close(lines, [updated(program)[0] for program in alone])
+    for replica, program in enumerate(alone):
+        assert_close(together.weights_of(replica), program.weights_of(0))
+    assert not torch.equal(first[0], together.weights[0])
 
 
 def test_what_is_told_is_the_mean_over_runs(tmp_path: Path):

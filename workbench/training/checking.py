@@ -60,7 +60,7 @@ def check_device(device: str) -> None:
     try:
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with all that it knows
         raise InputError(
             f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu."
         ) from None
