@@ -245,7 +245,22 @@ def test_every_arm_of_theory_has_five_seeds_and_one_config():
             assert arm.n_seeds == N_SEEDS
             assert arms.setdefault(arm.name, arm) == arm
             arm.config("small", 0)
-    assert len(VONOSWALD2022) == 10
+    assert len(VONOSWALD2022) == 12
+
+
+def softmax_heads(name: str, ratio: float, zero_sum: float) -> dict[str, Any]:
+    said = {"one_softmax_head": 0.5813, "debiased_step": 0.4369}[name]
+    rows = row("excess", said, 99.0), row("excess_ratio", 1.0, ratio, [ratio, ratio]), row("gradient_cosine", 1.0, 0.99)
+    return look(form(name, *rows), weights={"patterns": [{"name": "zero_sum", "scores": [zero_sum]}]})
+
+
+def test_one_softmax_head_must_fall_short_and_two_must_cancel():
+    one, two = BY_NAME["vonoswald2022/one-softmax-head"], BY_NAME["vonoswald2022/two-softmax-heads"]
+    assert check(one, [softmax_heads("one_softmax_head", 1.01, 0.0)]).met
+    assert not check(one, [softmax_heads("one_softmax_head", 0.8, 0.0)]).met
+    assert check(two, [softmax_heads("debiased_step", 1.01, 0.01)]).met
+    assert not check(two, [softmax_heads("debiased_step", 1.01, 1.0)]).met, "both heads of one sign"
+    assert not check(two, [softmax_heads("debiased_step", 1.33, 0.01)]).met, "as one head errs"
 
 
 SHORT = {"train.n_steps": 2, "train.n_batch": 2, "train.checkpoint_every": 1}

@@ -1,25 +1,11 @@
 """He et al. 2025: softmax heads of opposite signs take debiased steps, and share several tasks."""
 
-from collections.abc import Callable
-
 from workbench.claims.seeds import Look
-from workbench.claims.theory_looks import arm, beyond, claim, like, near, row, value
+from workbench.claims.theory_looks import arm, beyond, claim, like, near, pattern, row, value
 
 _PAPER = "He et al. 2025, arXiv:2503.12734"
 _TWO = arm("he-two", "linear_regression", "he_two_heads")
 _FORM = "debiased_steps_of_tasks"
-
-
-def _pattern(name: str, holds: Callable[[float], bool]) -> Callable[[Look], tuple[float | None, bool]]:
-    """The worst head's score; 0 is best where heads cancel or are alike."""
-
-    def condition(look: Look) -> tuple[float | None, bool]:
-        found = next(each for each in look["weights"]["patterns"] if each["name"] == name)
-        scores = found["scores"][0]
-        worst = scores if isinstance(scores, float) else min(scores)
-        return worst, holds(worst)
-
-    return condition
 
 
 def _superposed(look: Look) -> tuple[float | None, bool]:
@@ -68,10 +54,10 @@ HE2025 = (
         "released code: diagonal share .9993, last-entry share .9999 of two heads",
         _TWO,
         {
-            "worst head's squared cosine of KQ with I, at least .98": _pattern("identity", lambda x: x >= 0.98),
-            "worst head's share of values from labels, at least .98": _pattern("last_entry", lambda x: x >= 0.98),
-            "|sum mu| over sum |mu|, at most .05": _pattern("zero_sum", lambda x: x <= 0.05),
-            "spread of |tr KQ| over its mean, at most .1": _pattern("equal_sizes", lambda x: x <= 0.1),
+            "worst head's squared cosine of KQ with I, at least .98": pattern("identity", lambda x: x >= 0.98),
+            "worst head's share of values from labels, at least .98": pattern("last_entry", lambda x: x >= 0.98),
+            "|sum mu| over sum |mu|, at most .05": pattern("zero_sum", lambda x: x <= 0.05),
+            "spread of |tr KQ| over its mean, at most .1": pattern("equal_sizes", lambda x: x <= 0.1),
         },
     ),
     claim(

@@ -104,6 +104,18 @@ def risk(name: str, holds: Callable[[float], bool]) -> Condition:
     return condition
 
 
+def pattern(name: str, holds: Callable[[float], bool]) -> Condition:
+    """A condition on the worst head's score of a pattern of weights; on the only one of a pattern of all heads."""
+
+    def condition(look: Look) -> tuple[float | None, bool]:
+        found = next(each for each in look["weights"]["patterns"] if each["name"] == name)
+        scores = found["scores"][0]
+        worst = scores if isinstance(scores, float) else min(scores)
+        return worst, holds(worst)
+
+    return condition
+
+
 def shift(look: Look, name: str, axis: str) -> Mapping[str, Any]:
     """Model and theory on other prompts."""
     return next(each for each in form(look, name)["shifted"] if each["axis"] == axis)

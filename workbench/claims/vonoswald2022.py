@@ -6,12 +6,28 @@ from itertools import pairwise
 from typing import Any
 
 from workbench.claims.seeds import Judged, Look
-from workbench.claims.theory_looks import apart, arm, claim, flat, form, like, near, risk, seen_over_training, value
+from workbench.claims.theory_looks import (
+    apart,
+    arm,
+    claim,
+    flat,
+    form,
+    like,
+    near,
+    pattern,
+    risk,
+    seen_over_training,
+    value,
+)
 
 _PAPER = "von Oswald et al. 2023, arXiv:2212.07677"
 _ONE = arm("vo-one", "linear_regression", "von_oswald")
 _TIED = arm("vo-tied", "linear_regression", "von_oswald_tied")
 _DEEP = arm("vo-deep", "linear_regression", "von_oswald_deep")
+_HEAD = arm("vo-softmax", "linear_regression", "von_oswald_softmax")
+_HEADS = arm("vo-softmax-heads", "linear_regression", "von_oswald_softmax_heads")
+_PLAIN = 0.4125
+"""Excess risk of one plain step, in closed form, for d = N = 10 and inputs uniform on [-1/2, 1/2]."""
 _BEHIND, _FEATURES = "step_behind_copying", "feature_step"
 _SINE = arm("vo-sine", "sine_regression", "von_oswald")
 _COPYING = arm(
@@ -158,6 +174,34 @@ VONOSWALD2022 = (
         "half the squared error at most .023 for GD++, .079 for plain steps",
         _DEEP,
         {"excess risk, at most .046": risk("best_gd_plus_plus", lambda x: x <= 0.046)},
+    ),
+    claim(
+        "vonoswald2022/one-softmax-head",
+        f"{_PAPER}, appendix, figure 11",
+        "One softmax head does not reach a step of gradient descent",
+        "one head cannot match the step; in theory the best head errs by .581, a step by .4125",
+        _HEAD,
+        {
+            "excess risk, at least 1.2 times a plain step's .4125": risk(
+                "one_softmax_head", lambda x: x >= 1.2 * _PLAIN
+            ),
+            "excess risk, within 2 % of the best head's": like("one_softmax_head", 0.02),
+        },
+    ),
+    claim(
+        "vonoswald2022/two-softmax-heads",
+        f"{_PAPER}, appendix, figures 11 and 12",
+        "Two softmax heads of opposite signs nearly take the step",
+        "two heads nearly match it by KQ of opposite sign; the best centred step errs by .437 in theory",
+        _HEADS,
+        {
+            "excess risk, at most 1.1 times a plain step's .4125": risk("debiased_step", lambda x: x <= 1.1 * _PLAIN),
+            "excess risk, within 2 % of the best centred step's": like("debiased_step", 0.02),
+            "cosine of gradients with that step's, at least .98": value(
+                "debiased_step", "gradient_cosine", lambda x: x >= 0.98
+            ),
+            "|sum mu| over sum |mu|, at most .1": pattern("zero_sum", lambda x: x <= 0.1),
+        },
     ),
     claim(
         "vonoswald2022/copying",

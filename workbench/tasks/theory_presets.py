@@ -39,6 +39,7 @@ inputs for values. With Adam, for which all grow alike, a sixth of the seeds and
 
 _OSWALD_LAW = {"d_input": 10, "n_context": 11, "inputs": "uniform"}
 _OSWALD = {**_LINEAR, "d_model": 11, "init_std": 0.05}
+_SOFTMAX = {**_BARE, "d_model": 11, "d_head": 11, "attention_scale": 1.0, "init_std": 0.05}
 _COPYING = {
     **_OSWALD,
     "n_layers": 2,
@@ -62,6 +63,12 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
         "task": _OSWALD_LAW,
         "model": {**_OSWALD, "n_layers": 5, "stream_limit": 10.0},
         "train": {**_TRAIN, "n_steps": 50_000, "lr": 2e-3, "clip_norm": 10.0},
+    },
+    "von_oswald_softmax": {"task": _OSWALD_LAW, "model": _SOFTMAX, "train": {**_TRAIN, "n_steps": 3000}},
+    "von_oswald_softmax_heads": {
+        "task": _OSWALD_LAW,
+        "model": {**_SOFTMAX, "n_heads": 2},
+        "train": {**_TRAIN, "n_steps": 8000, "lr": 1e-3},
     },
     "von_oswald_copying": {
         "task": _OSWALD_LAW,
