@@ -71,7 +71,10 @@ def test_the_help_of_every_command_names_its_options(call: Call, name: str, flag
 @pytest.mark.parametrize(
     ("name", "named"),
     [
-        ("train", ["Of task linear_regression with preset small", "repeated_tokens"]),
+        (
+            "train",
+            ["those of linear_regression with preset small", "von_oswald_deep", "--resume first", "repeated_tokens"],
+        ),
         ("claims", papers()),
         ("bench", list(BENCHES)),
         ("heads", ["mesascope heads --model NAME_OR_PATH --help"]),
@@ -82,7 +85,9 @@ def test_help_names_what_there_is_to_choose(call: Call, name: str, named: list[s
     assert [each for each in named if each not in told] == []
 
 
-@pytest.mark.parametrize("words", [["train", "linear_regression"], ["agree", "tiny"], ["claims", "fu2024"]])
+@pytest.mark.parametrize(
+    "words", [["train", "linear_regression"], ["agree", "tiny"], ["claims", "fu2024"], ["bench", "train"]]
+)
 def test_help_is_given_behind_other_words_too(call: Call, words: list[str]):
     answer = call(*words, "--help")
     assert answer.status == 0

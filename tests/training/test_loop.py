@@ -336,7 +336,7 @@ def test_a_run_can_be_trained_outside_the_main_thread(tmp_path: Path):
     assert folder.status().state == "finished"
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta:x", "vulkan"])
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta:x", "vulkan", "hpu"])
 def test_a_device_that_is_not_there_is_refused(device: str):
     with pytest.raises(InputError, match=f"train.device must be a device of this machine; got '{device}'") as refusal:
         check_device(device)

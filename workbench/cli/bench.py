@@ -32,10 +32,13 @@ def run(arguments: Sequence[str]) -> int:
     from workbench.benches import BENCHES, Findings
     from workbench.registry import find
 
-    given = parse(Arguments, rest, f"{VERB.name} NAME", f"{VERB.help}; NAME: {', '.join(BENCHES)}")
-    if name is None:
+    bench = None if name is None else find(BENCHES, name, "benchmark")
+    about = [bench] if bench else BENCHES.values()
+    listed = "".join(f"\n    {each.name}: {each.help}" for each in about)
+    given = parse(Arguments, rest, f"{VERB.name} {name or 'NAME'}", f"{VERB.help}:{listed}")
+    if bench is None:
         raise InputError(f"bench needs a NAME; known: {', '.join(BENCHES)}.")
-    rows = _measured(find(BENCHES, name, "benchmark"), given.processes)
+    rows = _measured(bench, given.processes)
     if isinstance(rows, Findings):
         return _print_findings(rows, as_json=given.json)
     if given.json:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -26,6 +27,12 @@ _VARY = (
     "Train one run for each of these values: train.seed=0..7, train.lr=1e-3,3e-3 or task.noise-std=0,0.5. Given "
     "several times, one for every combination."
 )
+_ABOUT = """{help}; or go on with runs:
+    mesascope train {name} --preset demo --out first
+    mesascope train {name} --preset demo --vary train.seed=0..3 --vary train.lr=1e-3,3e-3 --out sweep
+    mesascope train --resume first
+
+{lists}"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Arguments:
     """Where a run comes from and where it goes."""
 
     preset: str = "small"
-    """Settings to start from: demo, small, paper. Options given beside it win."""
+    """Settings to start from: demo, small, paper, or another of the task's. Options given beside it win."""
     config: str | None = None
     """Start from a config.json instead, such as that of another run."""
     out: str | None = None
@@ -130,7 +137,7 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
     if task is not None or {"-h", "--help"} & set(arguments):
         name = find(TASKS, task, "task").name if task else next(iter(TASKS))
         config = preset_config(name, Arguments.preset)
-        about = f"{VERB.help}. Of task {name} with preset {Arguments.preset}; tasks: {', '.join(TASKS)}"
+        about = _ABOUT.format(help=VERB.help, name=name, lists=_lists(name))
         parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", about)
     given = parse(Arguments, arguments, VERB.name, VERB.help)
     if not given.resume:
@@ -141,6 +148,17 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
         return report_training(folders[0], as_json=given.json)
     _check_alone()
     return report_many(folders, as_json=given.json)
+
+
+def _lists(task: str) -> str:
+    """The tasks, the presets of one, and where the defaults come from."""
+    from workbench.tasks import TASKS
+
+    lists = {"Tasks": TASKS, f"Presets of {task}": TASKS[task].presets}
+    told = [
+        f"{title}:\n{textwrap.indent(textwrap.fill(', '.join(names), 74), '    ')}" for title, names in lists.items()
+    ]
+    return "\n\n".join([*told, f"Defaults below are those of {task} with preset {Arguments.preset}."])
 
 
 def _train_varied(config: "RunConfig", given: Any) -> int:

@@ -59,7 +59,7 @@ def check_device(device: str) -> None:
     """
     try:
         torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with all that it knows
         raise InputError(
             f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu."
