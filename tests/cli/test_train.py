@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
-from tests.helpers import tiny_config
+from tests.helpers import tiny_config, tiny_run
 from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression
 from workbench.training.config import TrainConfig
@@ -265,3 +265,15 @@ def test_going_on_with_a_damaged_run_is_told_in_one_line(call: Call, root: Path)
         (checkpoint / name).write_bytes(content)
     shutil.rmtree(checkpoint)
     assert call("train", "--resume", "tiny").status == 0
+
+
+@pytest.mark.parametrize("names", [["made-0"], ["made-0", "made-1"]], ids=["one", "several"])
+def test_going_on_where_the_device_of_a_run_is_missing_is_refused_in_one_line(call: Call, root: Path, names: list[str]):
+    for name in names:
+        tiny_run(root, name, device="cuda:99")
+    answer = call("train", "--resume", *names)
+    assert answer.status == 2
+    assert (
+        "mesascope train: train.device must be a device of this machine; got 'cuda:99'" in answer.err.splitlines()[-1]
+    )
+    assert {RunFolder.open(root / name).status().state for name in names} == {"new"}

@@ -283,7 +283,7 @@ def test_a_graph_asked_for_that_one_process_cannot_have_is_refused_in_all(
     folder = tiny_run(tmp_path, engine="graph")
     told = refused(outside, ["train", "--resume", folder.path], fault)
     assert told == (
-        "mesascope train: train.engine must be one that works here; got 'graph', but the capture failed: "
+        "mesascope train: train.engine must fit the device; got 'graph', but the capture failed: "
         f"RuntimeError: {because} (in process 1). Use auto."
     )
 

@@ -191,7 +191,7 @@ def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.Mon
 def test_a_graph_that_is_asked_for_and_cannot_be_had_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
     graphs_are_made_by(monkeypatch, failing("no compiler here\nmore of that"))
     told = "got 'graph', but the capture failed: NotImplementedError: no compiler here. Use auto.$"
-    with pytest.raises(InputError, match=f"^train.engine must be one that works here; {told}"):
+    with pytest.raises(InputError, match=f"^train.engine must fit the device; {told}"):
         start([tiny_config(engine="graph")])
 
 

@@ -16,6 +16,7 @@ from workbench.configs import is_count
 from workbench.errors import InputError
 from workbench.linalg import cpu_threads
 from workbench.runs import RunFolder
+from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, checkpoint_steps, run_config_from_data
 from workbench.training.distributed import World, joined, local_device
 from workbench.training.engines import Started, start
@@ -84,7 +85,7 @@ def train(run: RunFolder, report: Report | None = None) -> str:
         ``"finished"`` or ``"stopped"``.
 
     Raises:
-        InputError: If the run is damaged, too large for memory, or another process trains it.
+        InputError: If the run is damaged, its device is missing, memory will not hold it, or another process trains it.
         TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
         FailedElsewhere: If another of several processes is gone.
     """
@@ -107,8 +108,8 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
         For each run ``"finished"``, ``"stopped"``, or why it failed.
 
     Raises:
-        InputError: If a run is damaged, another process trains it, the configs do not fit together, or the models do
-            not fit into memory together.
+        InputError: If a run is damaged, another process trains it, the device is missing, the configs do not fit
+            together, or the models do not fit into memory together.
         FailedElsewhere: If another of several processes is gone.
     """
     for run in runs:
@@ -119,6 +120,7 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
         world = stack.enter_context(joined(configs[0].train.device))
         with world.as_one():
             _check_shared(configs[0], world)
+            check_device(local_device(configs[0].train.device))
             check_fits(configs, world)
             for run in runs if world.rank == 0 else []:
                 run.claim()

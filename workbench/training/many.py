@@ -15,6 +15,7 @@ from workbench.configs import is_count
 from workbench.errors import InputError
 from workbench.linalg import cpu_threads
 from workbench.runs import RunFolder
+from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, run_config_from_data
 from workbench.training.groups import groups_of, is_finished, threads_of, train_group
 from workbench.training.loop import FINISHED, STOPPED, Progress, Report, TrainingFailed, stop_signals
@@ -49,12 +50,14 @@ def train_many(
         For each run ``"finished"``, ``"stopped"``, or why it failed.
 
     Raises:
-        InputError: If ``n_workers`` is less than 1, or the config of a run is damaged.
+        InputError: If ``n_workers`` is less than 1, the config of a run is damaged, or its device is missing.
     """
     if n_workers is not None and not is_count(n_workers):
         told = f"n_workers must be a whole number, at least 1; got {n_workers!r}."
         raise InputError(f"{told} Leave it out for one per core.")
     configs = [run_config_from_data(run.config()) for run in runs]
+    for device in sorted({config.train.device for config in configs}):
+        check_device(device)
     groups = groups_of(runs, configs)
     table = _Table(runs, configs, report)
     apart = [group for group in groups if configs[group[0]].train.device == "cpu"]

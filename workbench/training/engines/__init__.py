@@ -41,11 +41,11 @@ def check_engine(config: RunConfig) -> None:
     name = config.train.engine
     obstacle = "" if name == "auto" else ENGINES[name].obstacle(config)
     if obstacle:
-        raise InputError(_refusal(name, obstacle))
+        raise _refusal(name, obstacle)
 
 
-def _refusal(name: str, obstacle: str) -> str:
-    return f"train.engine must be one that works here; got {name!r}, but {obstacle}. Use auto."
+def _refusal(name: str, obstacle: str) -> InputError:
+    return InputError(f"train.engine must fit the device; got {name!r}, but {obstacle}. Use auto.")
 
 
 def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = ALONE) -> Started:
@@ -65,7 +65,7 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
         except CaptureFailed as error:  # the update itself is sound
             obstacle = f"the capture failed: {error}"
             if name == GRAPH.name:
-                raise InputError(_refusal(name, obstacle)) from error
+                raise _refusal(name, obstacle) from error
         world.leaving.close()  # what this process has captured, if it failed in another
     return _line_by_line(configs, n_threads, world, f"{EAGER.name} ({obstacle})")
 
