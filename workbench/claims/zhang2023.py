@@ -16,8 +16,8 @@ _UNEVEN = arm(
         "task.prior": "isotropic",
         "model.n_layers": 1,
         "model.products": "merged",
-        "train.lr": 0.003,
-        "train.n_steps": 6000,
+        "train.lr": 0.1,
+        "train.n_steps": 12_000,
         "train.clip_norm": None,
     },
 )
