@@ -17,6 +17,8 @@ CALLS = {
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput", "pandas.eval"),
     *("pandas.read_pickle", "torch.hub.load", "torch.jit.load", "torch.serialization.add_safe_globals"),
     *("yaml.load", "yaml.full_load", "yaml.unsafe_load"),
+    *("torch.distributed.all_gather_object", "torch.distributed.gather_object", "torch.distributed.recv_object_list"),
+    *("torch.distributed.broadcast_object_list", "torch.distributed.scatter_object_list"),
 }
 NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "urllib3", "wandb"}
 NETWORK_MODULES = {"urllib.request"}
@@ -159,6 +161,10 @@ def test_the_modules_of_all_packages_are_looked_at():
         ("import subprocess\nsubprocess.run(words, shell=True)", ["line 2: shell=True"]),
         ("import subprocess\nsubprocess.run(words, shell=False)", []),
         ("from os import system\nsystem(text)", ["line 2: os.system"]),
+        (
+            "import torch.distributed as dist\ndist.all_gather_object(all_of_them, mine)",
+            ["line 2: torch.distributed.all_gather_object"],
+        ),
         ("from_pretrained(name, trust_remote_code=trusted)", ["line 1: trust_remote_code=trusted"]),
     ],
 )

@@ -384,7 +384,7 @@ def test_every_prompt_is_in_one_processs_share():
 def test_a_process_alone_waits_for_nobody():
     world = World()
     world.wait()
-    assert world.of_first("name") == "name"
+    assert world.of_first("näme") == "näme"
     assert [world.any(True), world.any(False)] == [True, False]
     with pytest.raises(InputError, match="wrong"):
         with world.as_one():

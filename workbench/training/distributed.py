@@ -5,13 +5,14 @@ Started by torchrun, which says in the environment who is who. The gradient is o
 CPU, beside what an accelerator is doing.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +20,6 @@ from torch import Tensor
 from workbench.errors import FailedElsewhere, InputError, ProcessGone
 from workbench.processes import n_together
 from workbench.training.watching import NOBODY, Others, known, this_process, watched
-
-T = TypeVar("T")
 
 _PATIENCE = timedelta(minutes=10)
 """How long a process waits for another: the first to write a checkpoint, or to compile, may take minutes."""
@@ -102,13 +101,22 @@ class World:
             if line:
                 raise InputError(line) if refused else FailedElsewhere(f"{line} (in process {rank})")
 
-    def said(self, what: T) -> list[T]:
-        """What each process says."""
-        said = [what] * self.size
-        if self.size > 1:
-            with self._in_company():
-                torch.distributed.all_gather_object(said, what)
-        return said
+    def said(self, what: Any) -> list[Any]:
+        """What each process says, as JSON: torch's own way runs pickles."""
+        words = json.dumps(what).encode()
+        if self.size == 1:
+            return [json.loads(words)]
+        lengths = [int(length) for length in self._gathered(torch.tensor([len(words)]))]
+        padded = torch.tensor(list(words.ljust(max(lengths))), dtype=torch.uint8)
+        told = self._gathered(padded)
+        return [json.loads(bytes(each[:length].tolist())) for each, length in zip(told, lengths, strict=True)]
+
+    def _gathered(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of one shape that the processes give."""
+        gathered = [torch.empty_like(tensor) for _ in range(self.size)]
+        with self._in_company():
+            torch.distributed.all_gather(gathered, tensor)
+        return gathered
 
     @contextmanager
     def _in_company(self) -> Iterator[None]:

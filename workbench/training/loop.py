@@ -87,7 +87,7 @@ def train(run: RunFolder, report: Report | None = None) -> str:
     Raises:
         InputError: If the run is damaged, its device is missing, memory will not hold it, or another process trains it.
         TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
-        FailedElsewhere: If another of several processes is gone.
+        FailedElsewhere: If another of several processes has failed or is gone.
     """
     (state,) = train_together([run], report)
     if isinstance(state, Exception):
@@ -110,7 +110,7 @@ def train_together(runs: Sequence[RunFolder], report: Report | None = None) -> l
     Raises:
         InputError: If a run is damaged, another process trains it, the device is missing, the configs do not fit
             together, or the models do not fit into memory together.
-        FailedElsewhere: If another of several processes is gone.
+        FailedElsewhere: If another of several processes has failed or is gone.
     """
     for run in runs:
         run.check_trainable()

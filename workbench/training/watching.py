@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from workbench.errors import ProcessGone
 from workbench.processes import HOST
@@ -69,16 +70,16 @@ class Others:
 NOBODY = Others()
 
 
-def this_process() -> tuple[str, str, int]:
+def this_process() -> list[str | int]:
     """What others need to find this process: machine, space of process ids, process id."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
-    return HOST, space, os.getpid()
+    return [HOST, space, os.getpid()]
 
 
 @contextmanager
-def known(rank: int, members: Sequence[tuple[str, str, int]]) -> Iterator[Others]:
+def known(rank: int, members: Sequence[Sequence[Any]]) -> Iterator[Others]:
     """The other processes, as long as they can be asked after.
 
     Args:
@@ -87,7 +88,7 @@ def known(rank: int, members: Sequence[tuple[str, str, int]]) -> Iterator[Others
     """
     handles: dict[int, int] = {}
     for other, (*place, pid) in enumerate(members):
-        if other != rank and place == list(members[rank][:2]):
+        if other != rank and place == members[rank][:2]:
             with suppress(OSError, AttributeError):  # systems without such handles go by broken connections alone
                 handles[other] = os.pidfd_open(pid)
     try:
