@@ -64,7 +64,7 @@ LINEAR_REGRESSION: Mapping[str, Preset] = {
         "model": {**_OSWALD, "n_layers": 5, "stream_limit": 10.0},
         "train": {**_TRAIN, "n_steps": 50_000, "lr": 2e-3, "clip_norm": 10.0},
     },
-    "von_oswald_softmax": {"task": _OSWALD_LAW, "model": _SOFTMAX, "train": {**_TRAIN, "n_steps": 3000}},
+    "von_oswald_softmax": {"task": _OSWALD_LAW, "model": _SOFTMAX, "train": {**_TRAIN, "n_steps": 8000}},
     "von_oswald_softmax_heads": {
         "task": _OSWALD_LAW,
         "model": {**_SOFTMAX, "n_heads": 2},
