@@ -118,8 +118,8 @@ def test_wider_blocks_are_left_to_the_other_kernels(shape: dict[str, Any], words
     assert "65 positions" in narrow.obstacle(config.model, 65)
 
 
-def narrow_configs(n: int, n_context: int, **train: Any) -> list[RunConfig]:
-    model = TransformerConfig(n_layers=2, d_model=32, n_heads=2, d_mlp=128)
+def narrow_configs(n: int, n_context: int, n_heads: int = 2, **train: Any) -> list[RunConfig]:
+    model = TransformerConfig(n_layers=2, d_model=32, n_heads=n_heads, d_mlp=128)
     task = LinearRegression(d_input=2, n_context=n_context)
     return [RunConfig(task, model, TrainConfig(seed=seed, **train)).resolved() for seed in range(n)]
 
@@ -142,16 +142,38 @@ def test_rounded_gradients_of_narrow_blocks_are_near_the_exact_ones(n_replicas: 
 
 
 def compare_kernels() -> None:
-    """Several tiles of positions and of rows, the last ones partly filled; small tiles, then large ones."""
-    from workbench.training.written import kernels, narrow, narrow_kernels
+    """Tiles of positions and of rows, the last ones partly filled; small tiles, then large ones; one wide head."""
+    from workbench.training.written import (
+        kernels,
+        narrow,
+        narrow_attention,
+        narrow_gradients,
+        narrow_parts,
+        narrow_rows,
+    )
 
-    for n_replicas, n_context, many in ((1, 20, narrow_kernels._MANY), (3, 9, 1)):
-        narrow_kernels._MANY = many
-        configs = narrow_configs(n_replicas, n_context, n_batch=4, precision="float32")
+    for n_replicas, n_context, n_heads, many in ((1, 20, 2, narrow_parts.MANY), (3, 9, 2, 1), (2, 32, 1, 1)):
+        narrow_attention.MANY = narrow_gradients.MANY = narrow_rows.MANY = many
+        configs = narrow_configs(n_replicas, n_context, n_heads, n_batch=4, precision="float32")
         for blocks in (partial(WrittenBlocks, pieces=kernels), narrow.NarrowBlocks):
             automatic, written = both(configs, blocks)
             torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)
 
 
+def compare_read_in() -> None:
+    """More rows than one tile, more coordinates than one column of tiles."""
+    from workbench.training.written import read_in, read_in_kernels
+
+    prompts = torch.randn(2, 5, 14, 3)
+    flat = torch.randn(2, 96 * 3 + 96 + 20 * 96)
+    weight, bias, positions = flat.split([96 * 3, 96, 20 * 96], 1)
+    for place in (None, positions.unflatten(1, (20, 96))):
+        found, expected = (
+            module.place(prompts, weight.unflatten(1, (96, 3)), bias, place) for module in (read_in_kernels, read_in)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 if __name__ == "__main__":
     compare_kernels()
+    compare_read_in()

@@ -47,6 +47,9 @@ def kernels_for(config: RunConfig) -> MakeBlocks | None:
 _FEW = 4
 """So few outputs are summed in the kernel of the norm before: a product of matrices would take several more."""
 
+_OF_TOKENS = 3
+"""Parts of a batch of tokens, all of whose positions may count."""
+
 
 class Written:
     """As ``Autograd``, for models that ``obstacle`` lets through.
@@ -76,9 +79,13 @@ class Written:
         maps, rest = (leaf.detach().requires_grad_() for leaf in leaves)
         with torch.enable_grad():
             stream = self._embed(rest, *parts)
-            losses = self._head(rest, self.blocks(stream, maps, rest), *parts)
+            losses = self._head(rest, self.blocks(stream, maps, rest, self._every(parts)), *parts)
             d_maps, d_rest = torch.autograd.grad(losses.sum(), (maps, rest))
         return losses.detach(), (d_maps, d_rest)
+
+    def _every(self, parts: Parts) -> int:
+        """How far apart the positions are where the output is read; nothing after the blocks mixes them."""
+        return 1 if len(parts) - 1 == _OF_TOKENS or self.model.plan.layout.sequence else 2
 
     def _embedded(self, rest: Tensor, *parts: Tensor) -> Tensor:
         *data, _ = parts
@@ -90,8 +97,8 @@ class Written:
         *data, counted = parts
         batch, model = batch_of(tuple(data)), self.model
         weights = self.layout.outside(rest)
-        if isinstance(batch, RegressionBatch):  # nothing after the blocks mixes positions
-            losses = model.losses_where_read(self._said(weights, model.plan.read(stream)), batch)
+        if isinstance(batch, RegressionBatch):
+            losses = model.losses_where_read(self._said(weights, stream), batch)
         else:
             losses = model.losses(self._said(weights, stream), batch)
         return (losses * counted).sum()

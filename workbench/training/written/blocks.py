@@ -18,6 +18,7 @@ from workbench.models.config import TransformerConfig
 from workbench.training.flat import FlatLayout
 
 Stream = Float[Tensor, "replica batch pos d_model"]
+Read = Float[Tensor, "replica batch read d_model"]
 
 
 _KNOWN: Mapping[str, tuple[Any, ...]] = {
@@ -97,9 +98,9 @@ class WrittenBlocks:
         self.scale = config.attention_scale or self.d_head**-0.5
         self._added, self._summed = compiler(_added), compiler(_summed)
 
-    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
-        """The stream after the last block, differentiable in all three arguments."""
-        return differentiable(self, stream, maps, rest)
+    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
+        """The stream after the last block at every so many-th position, differentiable in all three tensors."""
+        return differentiable(self.forward, self.backward, stream, maps, rest)[:, :, ::every]
 
     # Forward
 
@@ -255,33 +256,32 @@ def _back(d_rows: Tensor, weight: Tensor) -> Tensor:
 class Blocks(Protocol):
     """Blocks with a backward pass of their own."""
 
-    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
-        """The stream after the last block, differentiable in all three arguments."""
-        ...
-
-    def forward(self, stream: Stream, maps: Tensor, rest: Tensor) -> tuple[Stream, Any]:
-        """The stream after the last block, and what the backward pass needs."""
-        ...
-
-    def backward(self, d_out: Stream, kept: Any, maps: Tensor, rest: Tensor) -> tuple[Stream, Tensor, Tensor]:
-        """Gradients with respect to the incoming stream and both parts of the weights."""
+    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
+        """The stream after the last block at every so many-th position, differentiable in all three tensors."""
         ...
 
 
-def differentiable(blocks: Blocks, stream: Stream, maps: Tensor, rest: Tensor) -> Stream:
-    """The stream after the last block, differentiable in all but the first argument."""
-    return _Blocks.apply(stream, maps, rest, blocks)  # type: ignore[return-value]
+Forth = Callable[[Stream, Tensor, Tensor], tuple[Read, Any]]
+"""From the stream and both parts of the weights to the stream after the last block, and what going back needs."""
+
+Back = Callable[[Read, Any, Tensor, Tensor], tuple[Stream, Tensor, Tensor]]
+"""From the gradient of what came out, what is needed, and the weights to gradients of the arguments."""
+
+
+def differentiable(forth: Forth, back: Back, stream: Stream, maps: Tensor, rest: Tensor) -> Read:
+    """What ``forth`` makes of the last three arguments, differentiable in them."""
+    return _Blocks.apply(stream, maps, rest, forth, back)  # type: ignore[return-value]
 
 
 class _Blocks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, stream: Tensor, maps: Tensor, rest: Tensor, blocks: Blocks) -> Tensor:
-        out, ctx.kept = blocks.forward(stream, maps, rest)
-        ctx.blocks = blocks
+    def forward(ctx: Any, stream: Tensor, maps: Tensor, rest: Tensor, forth: Forth, back: Back) -> Tensor:
+        out, ctx.kept = forth(stream, maps, rest)
+        ctx.back = back
         ctx.save_for_backward(maps, rest)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *d_outs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *d_outs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         maps, rest = ctx.saved_tensors
-        return *ctx.blocks.backward(d_outs[0], ctx.kept, maps, rest), None
+        return *ctx.back(d_outs[0], ctx.kept, maps, rest), None, None

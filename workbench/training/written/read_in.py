@@ -1,7 +1,7 @@
 """Prompts into the stream, with the backward pass written out: a map of few columns, slow as a product of matrices.
 
-Forward the columns are added one after the other in the same kernel as positions; backward the sum over all rows of a
-replica is cut into pieces, since a few dozen long sums would leave most of an accelerator idle.
+Forward the columns are added one after the other in a kernel of their own; backward the sum over all rows of a replica
+is cut into pieces, since a few dozen long sums would leave most of an accelerator idle.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -37,13 +38,12 @@ class ReadIn:
         model: Gives the prompts' encoding; its own weights are not used.
         layout: Of the flat weights.
         n_replicas: Rows of the flat weights.
-        compiler: Applied to the forward pass.
+        compiler: Applied to the encoding of prompts.
     """
 
     def __init__(self, model: Transformer, layout: FlatLayout, n_replicas: int, compiler: Callable[[Any], Any]) -> None:
         self.layout, self.config = layout, model.config
-        self._encode = over(n_replicas, lambda *data: model.encode(batch_of(data)))
-        self._placed = compiler(self._forward)
+        self._encode = compiler(over(n_replicas, lambda *data: model.encode(batch_of(data))))
 
     def __call__(self, rest: Float[Tensor, "replica rest"], *parts: Tensor) -> Stream:
         """The stream, differentiable in the weights."""
@@ -54,20 +54,13 @@ class ReadIn:
         start, shape = self.layout.starts[name] - self.layout.n_maps, self.layout.shapes[name]
         return rest[:, start : start + math.prod(shape)].unflatten(1, shape)
 
-    def _forward(self, rest: Tensor, *parts: Tensor) -> tuple[Stream, Prompts]:
-        *data, _ = parts
-        prompts = self._encode(*data)
-        stream = self._of(rest, "embed.bias")[:, None, None]
-        if "positions.weight" in self.layout.starts:
-            stream = stream + self._of(rest, "positions.weight")[:, None, : prompts.shape[2]]
-        weight = self._of(rest, "embed.weight")[:, None, None]
-        for column in range(prompts.shape[-1]):
-            stream = stream + prompts[..., column, None] * weight[..., column]
-        return stream.expand(*prompts.shape[:3], -1), prompts
-
     def forward(self, rest: Tensor, *parts: Tensor) -> tuple[Stream, Prompts]:
         """The stream, and the prompts as vectors."""
-        return self._placed(rest, *parts)
+        *data, _ = parts
+        prompts = self._encode(*data)
+        weight, bias = self._of(rest, "embed.weight"), self._of(rest, "embed.bias")
+        positions = self._of(rest, "positions.weight") if "positions.weight" in self.layout.starts else None
+        return _placing(rest)(prompts, weight, bias, positions), prompts
 
     def backward(self, d_stream: Stream, prompts: Prompts, rest: Tensor) -> Tensor:
         """The gradient of the weights."""
@@ -82,6 +75,20 @@ class ReadIn:
         if "positions.weight" in self.layout.starts:
             self._of(d_rest, "positions.weight")[:, : by_place.shape[1]].copy_(by_place)
         return d_rest
+
+
+def place(prompts: Prompts, weight: Tensor, bias: Tensor, positions: Tensor | None) -> Stream:
+    """The stream of prompts, as the kernel of this name gives it."""
+    stream = einsum(prompts, weight, "r b pos column, r d column -> r b pos d") + bias[:, None, None]
+    return stream if positions is None else stream + positions[:, None, : prompts.shape[2]]
+
+
+def _placing(rest: Tensor) -> Callable[[Prompts, Tensor, Tensor, Tensor | None], Stream]:
+    if not rest.is_cuda:
+        return place
+    from workbench.training.written import read_in_kernels
+
+    return read_in_kernels.place
 
 
 class _ReadIn(torch.autograd.Function):
