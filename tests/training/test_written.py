@@ -118,20 +118,46 @@ def test_wider_blocks_are_left_to_the_other_kernels(shape: dict[str, Any], words
     assert "65 positions" in narrow.obstacle(config.model, 65)
 
 
-def narrow_configs(n: int, n_context: int, n_heads: int = 2, **train: Any) -> list[RunConfig]:
-    model = TransformerConfig(n_layers=2, d_model=32, n_heads=n_heads, d_mlp=128)
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [({"d_model": 96, "n_heads": 3}, "d_model 96"), ({"d_head": 16}, "heads 32"), ({"d_mlp": 96}, "MLP 96")],
+)
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton comes with CUDA builds of torch alone")
+def test_widths_of_broken_tiles_are_left_to_the_kernels_without_products(shape: dict[str, Any], words: str):
+    from workbench.training.written import wide
+
+    (config,) = replicas(1, {"d_model": 64, "n_heads": 2, "d_mlp": 128})
+    assert wide.obstacle(config.model, 9) == ""
+    assert words in wide.obstacle(replace(config.model, **shape), 9)
+    assert "compute capability 8" in wide.obstacle(config.model, 8)
+
+
+NARROW = TransformerConfig(n_layers=2, d_model=32, n_heads=2, d_mlp=128)
+WIDE = TransformerConfig(n_layers=2, d_model=64, n_heads=1, d_mlp=192)
+PAPER = TransformerConfig(n_layers=3, d_model=256, n_heads=8, d_mlp=1024)
+
+
+def configs_of(model: TransformerConfig, n: int, n_context: int, **train: Any) -> list[RunConfig]:
     task = LinearRegression(d_input=2, n_context=n_context)
     return [RunConfig(task, model, TrainConfig(seed=seed, **train)).resolved() for seed in range(n)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("n_replicas", [1, 64])
-def test_rounded_gradients_of_narrow_blocks_are_near_the_exact_ones(n_replicas: int):
-    """One model takes small tiles and several parts of a sum, 64 take large ones and one part."""
-    configs = narrow_configs(n_replicas, 20, n_batch=32, device="cuda", precision="bf16")
+@pytest.mark.parametrize(
+    ("model", "n_replicas", "n_context"),
+    [(NARROW, 1, 20), (NARROW, 64, 20), (WIDE, 1, 33), (WIDE, 3, 20), (PAPER, 1, 41)],
+)
+def test_rounded_gradients_are_near_the_exact_ones(model: TransformerConfig, n_replicas: int, n_context: int):
+    """One narrow model takes small tiles and several parts of a sum, 64 take large ones and one part."""
+    from workbench.training.written import wide
+
+    configs = configs_of(model, n_replicas, n_context, n_batch=32, device="cuda", precision="bf16")
     program = Program(configs)
     assert isinstance(program._differentiate, Written)
-    assert type(program._differentiate.blocks).__name__ == "NarrowBlocks"
+    blocks = program._differentiate.blocks
+    used = blocks.pieces.__name__ if isinstance(blocks, WrittenBlocks) else type(blocks).__name__
+    others = wide.obstacle(model, torch.cuda.get_device_capability()[0])
+    assert used.endswith("NarrowBlocks" if model == NARROW else ".kernels" if others else ".wide")
     program.parts = program._draw(program.step)
     maps, rest = program._leaves()
     exact = Autograd(build_model(configs[0]), program.layout, n_replicas, as_it_is)((maps.float(), rest), program.parts)
@@ -154,10 +180,24 @@ def compare_kernels() -> None:
 
     for n_replicas, n_context, n_heads, many in ((1, 20, 2, narrow_parts.MANY), (3, 9, 2, 1), (2, 32, 1, 1)):
         narrow_attention.MANY = narrow_gradients.MANY = narrow_rows.MANY = many
-        configs = narrow_configs(n_replicas, n_context, n_heads, n_batch=4, precision="float32")
         for blocks in (partial(WrittenBlocks, pieces=kernels), narrow.NarrowBlocks):
-            automatic, written = both(configs, blocks)
-            torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)
+            compare(blocks, replace(NARROW, n_heads=n_heads), n_replicas, n_context)
+
+
+def compare(blocks: MakeBlocks, model: TransformerConfig, n_replicas: int, n_context: int, n_batch: int = 4) -> None:
+    """Against automatic differentiation."""
+    automatic, written = both(configs_of(model, n_replicas, n_context, n_batch=n_batch, precision="float32"), blocks)
+    torch.testing.assert_close(written, automatic, rtol=1e-4, atol=1e-5)
+
+
+def compare_wide() -> None:
+    """Three tiles of positions, and a tile of rows partly filled; several whole tiles a program."""
+    from workbench.training.written import wide
+
+    blocks = partial(WrittenBlocks, pieces=wide)
+    compare(blocks, WIDE, 1, 33, n_batch=2)
+    wide.N_PROGRAMS = 2
+    compare(blocks, replace(WIDE, n_heads=4, d_head=16, attention_scale=0.3), 2, 16, n_batch=4)
 
 
 def compare_read_in() -> None:
@@ -176,4 +216,5 @@ def compare_read_in() -> None:
 
 if __name__ == "__main__":
     compare_kernels()
+    compare_wide()
     compare_read_in()

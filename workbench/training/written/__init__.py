@@ -36,12 +36,16 @@ def kernels_for(config: RunConfig) -> MakeBlocks | None:
         return None
     if find_spec("triton") is None:
         return None
-    from workbench.training.written import kernels, narrow
+    from workbench.training.written import kernels, narrow, wide
 
     if kernels.obstacle(n_positions, model.head_width):
         return None
-    wide = train.precision != "bf16" or narrow.obstacle(model, n_positions)
-    return partial(WrittenBlocks, pieces=kernels) if wide else narrow.NarrowBlocks
+    if train.precision != "bf16":
+        return partial(WrittenBlocks, pieces=kernels)
+    if not narrow.obstacle(model, n_positions):
+        return narrow.NarrowBlocks
+    capability, _ = torch.cuda.get_device_capability(train.device)
+    return partial(WrittenBlocks, pieces=kernels if wide.obstacle(model, capability) else wide)
 
 
 _FEW = 4

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workbench.models.config import TransformerConfig
 from workbench.training.flat import FlatLayout
+from workbench.training.written.beside import beside
 
 Stream = Float[Tensor, "replica batch pos d_model"]
 Read = Float[Tensor, "replica batch read d_model"]
@@ -87,7 +88,7 @@ class WrittenBlocks:
         config: Of the model, without an ``obstacle``.
         layout: Of the flat weights.
         compiler: Applied to the small pieces that need no kernel of their own.
-        pieces: The module of kernels: ``plain`` or ``kernels``.
+        pieces: The module of kernels: ``plain``, ``kernels`` or ``wide``.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class WrittenBlocks:
         self.config, self.stack, self.pieces = config, Stack(layout, config.n_layers), pieces
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.head_width
         self.scale = config.attention_scale or self.d_head**-0.5
-        self._added, self._summed = compiler(_added), compiler(_summed)
+        self._added = compiler(_added)
 
     def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
         """The stream after the last block at every so many-th position, differentiable in all three tensors."""
@@ -109,31 +110,31 @@ class WrittenBlocks:
         n_replicas, n_batch, n_positions, d_model = stream.shape
         n_rows = n_batch * n_positions
         kept, get = self._buffers(stream, maps.dtype, n_rows), self.stack.weights(maps, rest)
-        now = stream.reshape(n_replicas, n_rows, d_model)
-        added: Tensor | None = None
-        bias: Tensor | None = None
-        b = kept.buffers
-        for layer in range(self.n_layers):
-            w = {name: weight[:, layer] for name, weight in get.items()}
-            at = {name: buffer[:, layer] for name, buffer in b.items()}
-            kept.norms[layer, 1] = self.pieces.add_norm(
-                now, added, bias, w["ln1.w"], w["ln1.b"], at["normed_1"], at["stream_1"]
-            )
-            _map(at["normed_1"], w["attn.qkv.weight"], at["qkv"])
-            logs = self.pieces.attention(
-                self._packed(at["qkv"], n_batch), w["attn.qkv.bias"], self._mixed(at["mixed"], n_batch), self.scale
-            )
-            kept.logs.append(logs)
-            attended = _map(at["mixed"], w["attn.out.weight"])
-            kept.norms[layer, 2] = self.pieces.add_norm(
-                at["stream_1"], attended, w["attn.out.bias"], w["ln2.w"], w["ln2.b"], at["normed_2"], at["stream_2"]
-            )
-            _map(at["normed_2"], w["mlp.inner.weight"], at["slope"])
-            self.pieces.gelu(at["slope"], w["mlp.inner.bias"], at["post"])
-            added, bias, now = _map(at["post"], w["mlp.out.weight"]), w["mlp.out.bias"], at["stream_2"]
-        assert added is not None
-        assert bias is not None
-        return self._added(now, added, bias).reshape(stream.shape), kept
+        per_layer = [
+            {name: part[:, layer] for name, part in {**get, **kept.buffers}.items()} for layer in range(self.n_layers)
+        ]
+        onward = [(at["attn.qkv.weight"], at["attn.qkv.bias"], at["qkv"]) for at in per_layer]
+        at = per_layer[0]
+        kept.norms[0, 1] = self.pieces.norm(
+            stream.reshape(n_replicas, n_rows, d_model), at["ln1.w"], at["ln1.b"], at["normed_1"], at["stream_1"],
+            onward[0],
+        )  # fmt: skip
+        for layer, at in enumerate(per_layer):
+            qkv, mixed = self._packed(at["qkv"], n_batch), self._mixed(at["mixed"], n_batch)
+            kept.logs.append(self.pieces.attention(qkv, at["attn.qkv.bias"], mixed, self.scale))
+            kept.norms[layer, 2] = self.pieces.map_add_norm(
+                at["mixed"], at["attn.out.weight"], at["attn.out.bias"], at["stream_1"], at["ln2.w"], at["ln2.b"],
+                at["normed_2"], at["stream_2"], None,
+            )  # fmt: skip
+            self.pieces.map_gelu(at["normed_2"], at["mlp.inner.weight"], at["mlp.inner.bias"], at["slope"], at["post"])
+            if layer + 1 < self.n_layers:
+                above = per_layer[layer + 1]
+                kept.norms[layer + 1, 1] = self.pieces.map_add_norm(
+                    at["post"], at["mlp.out.weight"], at["mlp.out.bias"], at["stream_2"], above["ln1.w"],
+                    above["ln1.b"], above["normed_1"], above["stream_1"], onward[layer + 1],
+                )  # fmt: skip
+        added = self.pieces.mapped(at["post"], at["mlp.out.weight"])
+        return self._added(at["stream_2"], added, at["mlp.out.bias"]).reshape(stream.shape), kept
 
     def _buffers(self, stream: Stream, low: torch.dtype, n_rows: int) -> Kept:
         config, heads = self.config, self.n_heads * self.d_head
@@ -165,42 +166,56 @@ class WrittenBlocks:
         n_rows = n_batch * n_positions
         get, b = self.stack.weights(maps, rest), kept.buffers
         d_maps, d_rest = maps.new_zeros(maps.shape), rest.new_zeros(rest.shape)
-        d_total = d_out.reshape(n_replicas, n_rows, d_model).clone()
         shape = (n_replicas, self.n_layers, n_rows)
         d = {
             "qkv": maps.new_empty(b["qkv"].shape),
             "mixed": maps.new_empty(*shape, d_model),
-            "pre": maps.new_empty(b["slope"].shape),
+            "pre": maps.new_empty(b["post"].shape),
             "post": maps.new_empty(*shape, d_model),
         }
-        n_norm, n_gelu = self.pieces.n_norm_parts(n_rows, d_model), self.pieces.n_gelu_parts(n_rows)
+        n_norm, n_gelu = (
+            self.pieces.n_norm_parts(n_rows, d_model),
+            self.pieces.n_gelu_parts(n_rows, self.config.mlp_width),
+        )
         norm_parts = rest.new_empty(n_replicas, self.n_layers, 2, n_norm, 3, d_model)
-        gelu_parts = rest.new_empty(n_replicas, self.n_layers, n_gelu, self.config.mlp_width)
-        qkv_parts = rest.new_empty(n_replicas, self.n_layers, n_batch, b["qkv"].shape[-1])
-        d["post"][:, -1] = d_total
+        gelu_parts = rest.new_empty(n_replicas, self.n_layers, n_gelu, 1, self.config.mlp_width)
+        n_attention = self.pieces.n_attention_parts(n_batch, n_positions)
+        qkv_parts = rest.new_empty(n_replicas, self.n_layers, n_attention, 1, b["qkv"].shape[-1])
+        received = rest.new_empty(n_replicas, 1, self.pieces.n_received_parts(n_rows), 1, d_model)
+        d_total = torch.empty_like(kept.buffers["stream_1"][:, 0])
+        self.pieces.received(
+            d_out.reshape(n_replicas, n_rows, d_model), d_total, d["post"][:, -1], received[:, 0, :, 0]
+        )
         for layer in reversed(range(self.n_layers)):
             w = {name: weight[:, layer] for name, weight in get.items()}
             at = {name: buffer[:, layer] for name, buffer in b.items()}
             self.pieces.gelu_backward(
-                _back(d["post"][:, layer], w["mlp.out.weight"]), at["slope"], d["pre"][:, layer], gelu_parts[:, layer]
+                d["post"][:, layer], w["mlp.out.weight"].mT, at["slope"], d["pre"][:, layer], gelu_parts[:, layer, :, 0]
             )
-            self.pieces.add_norm_backward(
-                _back(d["pre"][:, layer], w["mlp.inner.weight"]), d_total, at["stream_2"], *kept.norms[layer, 2],
-                w["ln2.w"], d["mixed"][:, layer], norm_parts[:, layer, 1],
+            d_z = torch.empty_like(b["mixed"][:, layer])
+            self.pieces.norm_backward(
+                d["pre"][:, layer], w["mlp.inner.weight"].mT, d_total, at["stream_2"], *kept.norms[layer, 2],
+                w["ln2.w"], d["mixed"][:, layer], norm_parts[:, layer, 1], (w["attn.out.weight"].mT, d_z),
             )  # fmt: skip
             self.pieces.attention_backward(
-                self._mixed(_back(d["mixed"][:, layer], w["attn.out.weight"]), n_batch),
-                self._mixed(at["mixed"], n_batch), kept.logs[layer], self._packed(at["qkv"], n_batch),
-                w["attn.qkv.bias"], self._packed(d["qkv"][:, layer], n_batch), qkv_parts[:, layer], self.scale,
+                self._mixed(d_z, n_batch), self._mixed(at["mixed"], n_batch), kept.logs[layer],
+                self._packed(at["qkv"], n_batch), w["attn.qkv.bias"], self._packed(d["qkv"][:, layer], n_batch),
+                qkv_parts[:, layer, :, 0], self.scale,
             )  # fmt: skip
             into = d["post"][:, layer - 1] if layer else torch.empty_like(d["post"][:, 0])
-            self.pieces.add_norm_backward(
-                _back(d["qkv"][:, layer], w["attn.qkv.weight"]), d_total, at["stream_1"], *kept.norms[layer, 1],
-                w["ln1.w"], into, norm_parts[:, layer, 0],
+            self.pieces.norm_backward(
+                d["qkv"][:, layer], w["attn.qkv.weight"].mT, d_total, at["stream_1"], *kept.norms[layer, 1],
+                w["ln1.w"], into, norm_parts[:, layer, 0], None,
             )  # fmt: skip
-        self._weight_gradients(d, b, d_maps)
-        sums = self._summed(norm_parts, gelu_parts, qkv_parts, d_out.reshape(n_replicas, n_rows, d_model))
-        self._bias_gradients(sums, d_maps, d_rest)
+        done = beside(d_out.device, lambda: self._weight_gradients(d, b, d_maps))
+        into = {**self.stack.weights(d_maps, d_rest), "last": self.stack.of(d_maps, "mlp.out.bias")[:, -1:]}
+        below = self.stack.of(d_maps, "mlp.out.bias")[:, :-1]  # added in the norm of the next layer
+        self.pieces.summed(norm_parts[:, :, 0], into["ln1.w"], into["ln1.b"], below)
+        self.pieces.summed(norm_parts[:, :, 1], into["ln2.w"], into["ln2.b"], into["attn.out.bias"])
+        self.pieces.summed(received, into["last"])
+        self.pieces.summed(gelu_parts, into["mlp.inner.bias"])
+        self.pieces.summed(qkv_parts, into["attn.qkv.bias"])
+        done()
         return d_total.reshape(d_out.shape), d_maps, d_rest
 
     def _weight_gradients(self, d: Mapping[str, Tensor], b: Mapping[str, Tensor], d_maps: Tensor) -> None:
@@ -215,41 +230,9 @@ class WrittenBlocks:
             into = self.stack.of(d_maps, name)
             torch.bmm(d_out.flatten(0, 1).mT, read.flatten(0, 1), out=into.view(-1, *into.shape[2:]))
 
-    def _bias_gradients(self, sums: tuple[Tensor, ...], d_maps: Tensor, d_rest: Tensor) -> None:
-        """Put the sums in place; the output bias of an MLP is added in the norm of the next layer."""
-        norms, gelus, qkvs, last = sums
-        for which, name in ((0, "ln1"), (1, "ln2")):
-            self.stack.of(d_rest, f"{name}.w").copy_(norms[:, :, which, 0])
-            self.stack.of(d_rest, f"{name}.b").copy_(norms[:, :, which, 1])
-        self.stack.of(d_maps, "attn.out.bias").copy_(norms[:, :, 1, 2])
-        out_bias = self.stack.of(d_maps, "mlp.out.bias")
-        out_bias[:, :-1].copy_(norms[:, 1:, 0, 2])
-        out_bias[:, -1].copy_(last)
-        self.stack.of(d_maps, "mlp.inner.bias").copy_(gelus)
-        self.stack.of(d_maps, "attn.qkv.bias").copy_(qkvs)
-
 
 def _added(stream: Tensor, added: Tensor, bias: Tensor) -> Tensor:
     return stream + added + bias[:, None]
-
-
-def _summed(norms: Tensor, gelus: Tensor, qkvs: Tensor, d_out: Tensor) -> tuple[Tensor, ...]:
-    return norms.sum(3), gelus.sum(2), qkvs.sum(2), d_out.sum(1)
-
-
-def _map(rows: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """Rows through a linear map, per replica."""
-    if rows.shape[0] > 1:
-        return torch.bmm(rows, weight.mT) if out is None else torch.bmm(rows, weight.mT, out=out)
-    if out is None:
-        return torch.mm(rows[0], weight[0].mT)[None]
-    torch.mm(rows[0], weight[0].mT, out=out[0])
-    return out
-
-
-def _back(d_rows: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of a map's input from that of its output."""
-    return torch.bmm(d_rows, weight) if d_rows.shape[0] > 1 else torch.mm(d_rows[0], weight[0])[None]
 
 
 @runtime_checkable

@@ -6,10 +6,20 @@ import triton.language as tl
 from torch import Tensor
 
 from workbench.models.norm import EPSILON
+from workbench.training.written.sums import n_received_parts, received, summed
+
+__all__ = [
+    "attention", "attention_backward", "gelu_backward", "map_add_norm", "map_gelu", "mapped", "n_attention_parts",
+    "n_gelu_parts", "n_norm_parts", "n_received_parts", "norm", "norm_backward", "obstacle", "received", "summed",
+]  # fmt: skip
 
 _TILE = 32
 """Positions per side of an attention tile: prompts are short, and hidden tiles are skipped."""
 MOST_POSITIONS = 128
+_NORM_SIZE, _NORM_TILES, _NORM_STAGES = 1024, 4, 3
+"""Numbers of a tile of a norm's backward pass, tiles after each other in one program, and on their way at once."""
+_ADD_NORM_SIZE = 512
+"""Numbers of a tile of a norm."""
 _GELU_ROWS, _GELU_TILES, _GELU_COLUMNS = 4, 2, 256
 """Rows of a tile of GELU's backward pass, tiles after each other in one program, and columns."""
 
@@ -25,17 +35,22 @@ def obstacle(n_positions: int, d_head: int) -> str:
 
 def n_norm_parts(n_rows: int, d: int) -> int:
     """Parts over which the gradients of a norm's gain and shift are summed."""
-    return triton.cdiv(n_rows, _norm_rows(d))
+    return triton.cdiv(n_rows, _norm_rows(d) * _NORM_TILES)
 
 
-def n_gelu_parts(n_rows: int) -> int:
+def n_gelu_parts(n_rows: int, d: int) -> int:  # noqa: ARG001  # other kernels take a number of it
     """Parts over which the gradient of a bias before GELU is summed."""
     return triton.cdiv(n_rows, _GELU_ROWS * _GELU_TILES)
 
 
+def n_attention_parts(n_batch: int, n_positions: int) -> int:  # noqa: ARG001  # other kernels take more
+    """Parts over which the gradient of the bias of queries, keys and values is summed."""
+    return n_batch
+
+
 def _norm_rows(d: int) -> int:
-    """Rows of one program, a single warp: sums over rows then stay inside its threads."""
-    return max(1, 1024 // triton.next_power_of_2(d))
+    """Rows of a tile of one program, a single warp: sums over rows then stay inside its threads."""
+    return max(1, _NORM_SIZE // triton.next_power_of_2(d))
 
 
 def precision(tensor: Tensor) -> str:
@@ -44,7 +59,42 @@ def precision(tensor: Tensor) -> str:
     return "tf32x3" if exact else "tf32"
 
 
+def mapped(rows: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """Rows through a linear map, per replica."""
+    if rows.shape[0] > 1:
+        return torch.bmm(rows, weight.mT) if out is None else torch.bmm(rows, weight.mT, out=out)
+    if out is None:
+        return torch.mm(rows[0], weight[0].mT)[None]
+    torch.mm(rows[0], weight[0].mT, out=out[0])
+    return out
+
+
 # Adding and normalising
+
+
+Onward = tuple[Tensor, Tensor, Tensor]
+
+
+def norm(
+    stream: Tensor, gain: Tensor, shift: Tensor, out: Tensor, total: Tensor, onward: Onward | None
+) -> tuple[Tensor, Tensor]:
+    """Normalise; ``onward`` without its bias, which ``attention`` adds."""
+    return _then(add_norm(stream, None, None, gain, shift, out, total), out, onward)
+
+
+def map_add_norm(
+    rows: Tensor, weight: Tensor, bias: Tensor, stream: Tensor, gain: Tensor, shift: Tensor, out: Tensor, total: Tensor,
+    onward: Onward | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Add rows through a map to the stream and normalise."""
+    return _then(add_norm(stream, mapped(rows, weight), bias, gain, shift, out, total), out, onward)
+
+
+def _then(found: tuple[Tensor, Tensor], out: Tensor, onward: Onward | None) -> tuple[Tensor, Tensor]:
+    if onward is not None:
+        weight, _, to = onward
+        mapped(out, weight, to)
+    return found
 
 
 def add_norm(
@@ -54,11 +104,12 @@ def add_norm(
     n_replicas, n_rows, d = stream.shape
     mean, rate = (stream.new_empty(n_replicas, n_rows) for _ in range(2))
     block = triton.next_power_of_2(d)
-    rows = max(1, 2048 // block)
+    rows = max(1, _ADD_NORM_SIZE // block)
     _add_norm[(triton.cdiv(n_rows, rows), n_replicas)](
         stream, stream.stride(0), added, 0 if added is None else added.stride(0), bias,
         0 if bias is None else bias.stride(0), gain, gain.stride(0), shift, shift.stride(0), out, out.stride(0),
-        total, total.stride(0), mean, rate, n_rows, d, EPSILON, block, rows, added is not None, num_warps=4,
+        total, total.stride(0), mean, rate, n_rows, d, EPSILON, block, rows, added is not None,
+        num_warps=1,
     )  # fmt: skip
     return mean, rate
 
@@ -91,45 +142,56 @@ def _add_norm(
     tl.store(rate + replica * n_rows + one, per, mask=one < n_rows)
 
 
-def add_norm_backward(
-    d_out: Tensor, d_total: Tensor, total: Tensor, mean: Tensor, rate: Tensor, gain: Tensor, d_added: Tensor,
-    parts: Tensor,
+def norm_backward(
+    d_rows: Tensor, weight: Tensor, d_total: Tensor, total: Tensor, mean: Tensor, rate: Tensor, gain: Tensor,
+    d_added: Tensor, parts: Tensor, onward: tuple[Tensor, Tensor] | None,
 ) -> None:  # fmt: skip
-    """Add to ``d_total`` what comes through the norm."""
+    """Add to ``d_total`` what comes back through a map and the norm before it."""
     n_replicas, n_rows, d = d_total.shape
+    d_out = mapped(d_rows, weight)
     _add_norm_backward[(parts.shape[1], n_replicas)](
         d_out, d_out.stride(0), d_total, d_total.stride(0), total, total.stride(0), mean, rate, gain, gain.stride(0),
         d_added, d_added.stride(0), parts, parts.stride(0), n_rows, d, triton.next_power_of_2(d), _norm_rows(d),
-        num_warps=1,
+        _NORM_TILES, _NORM_STAGES, num_warps=1,
     )  # fmt: skip
+    if onward is not None:
+        mapped(d_added, *onward)
 
 
 @triton.jit
 def _add_norm_backward(
     d_out, d_out_apart, d_total, d_total_apart, total, total_apart, mean, rate, gain, gain_apart, d_added,
-    d_added_apart, parts, parts_apart, n_rows, d, block: tl.constexpr, rows: tl.constexpr,
+    d_added_apart, parts, parts_apart, n_rows, d, block: tl.constexpr, rows: tl.constexpr, n_tiles: tl.constexpr,
+    stages: tl.constexpr,
 ):  # fmt: skip
     replica, part = tl.program_id(1).to(tl.int64), tl.program_id(0)
     column = tl.arange(0, block)
-    one = part * rows + tl.arange(0, rows)
-    inside = (one[:, None] < n_rows) & (column[None, :] < d)
-    at = one[:, None] * d + column[None, :]
     g = tl.load(gain + replica * gain_apart + column, mask=column < d, other=0.0)[None, :]
-    dy = tl.load(d_out + replica * d_out_apart + at, mask=inside, other=0.0).to(tl.float32)
-    x = tl.load(total + replica * total_apart + at, mask=inside, other=0.0)
-    dx = tl.load(d_total + replica * d_total_apart + at, mask=inside, other=0.0)
-    middle = tl.load(mean + replica * n_rows + one, mask=one < n_rows, other=0.0)[:, None]
-    per = tl.load(rate + replica * n_rows + one, mask=one < n_rows, other=0.0)[:, None]
-    scaled = tl.where(inside, (x - middle) * per, 0.0)
-    d_scaled = dy * g
-    inward = d_scaled - tl.sum(d_scaled, 1)[:, None] / d - scaled * (tl.sum(d_scaled * scaled, 1)[:, None] / d)
-    dx += inward * per
-    tl.store(d_total + replica * d_total_apart + at, dx, mask=inside)
-    tl.store(d_added + replica * d_added_apart + at, dx.to(d_added.dtype.element_ty), mask=inside)
+    d_gain = tl.zeros([block], tl.float32)
+    d_shift = tl.zeros([block], tl.float32)
+    d_bias = tl.zeros([block], tl.float32)
+    for tile in tl.range(0, n_tiles, num_stages=stages):
+        one = (part * n_tiles + tile) * rows + tl.arange(0, rows)
+        inside = (one[:, None] < n_rows) & (column[None, :] < d)
+        at = one[:, None] * d + column[None, :]
+        dy = tl.load(d_out + replica * d_out_apart + at, mask=inside, other=0.0).to(tl.float32)
+        x = tl.load(total + replica * total_apart + at, mask=inside, other=0.0)
+        dx = tl.load(d_total + replica * d_total_apart + at, mask=inside, other=0.0)
+        middle = tl.load(mean + replica * n_rows + one, mask=one < n_rows, other=0.0)[:, None]
+        per = tl.load(rate + replica * n_rows + one, mask=one < n_rows, other=0.0)[:, None]
+        scaled = tl.where(inside, (x - middle) * per, 0.0)
+        d_scaled = dy * g
+        inward = d_scaled - tl.sum(d_scaled, 1)[:, None] / d - scaled * (tl.sum(d_scaled * scaled, 1)[:, None] / d)
+        dx += inward * per
+        tl.store(d_total + replica * d_total_apart + at, dx, mask=inside)
+        tl.store(d_added + replica * d_added_apart + at, dx.to(d_added.dtype.element_ty), mask=inside)
+        d_gain += tl.sum(dy * scaled, 0)
+        d_shift += tl.sum(dy, 0)
+        d_bias += tl.sum(tl.where(inside, dx, 0.0), 0)
     to = parts + replica * parts_apart + part * 3 * d + column
-    tl.store(to, tl.sum(dy * scaled, 0), mask=column < d)
-    tl.store(to + d, tl.sum(dy, 0), mask=column < d)
-    tl.store(to + 2 * d, tl.sum(tl.where(inside, dx, 0.0), 0), mask=column < d)
+    tl.store(to, d_gain, mask=column < d)
+    tl.store(to + d, d_shift, mask=column < d)
+    tl.store(to + 2 * d, d_bias, mask=column < d)
 
 
 # GELU
@@ -145,8 +207,9 @@ def half_erfc_and_bell(x):
     return 0.5 * series * bell, bell
 
 
-def gelu(pre: Tensor, bias: Tensor, out: Tensor) -> None:
-    """GELU of ``pre`` plus bias, into ``out``; its slope takes the place of ``pre``."""
+def map_gelu(rows: Tensor, weight: Tensor, bias: Tensor, slope: Tensor, out: Tensor) -> None:
+    """GELU of rows through a map, into ``out``; its slope takes the place of what the map gave."""
+    pre = mapped(rows, weight, slope)
     n_replicas, n_rows, d = pre.shape
     columns = min(_GELU_COLUMNS, triton.next_power_of_2(d))
     rows = 2048 // columns
@@ -172,9 +235,10 @@ def _gelu(
     tl.store(place, (share + x * bell * 0.3989422804014327).to(pre.dtype.element_ty), mask=inside)
 
 
-def gelu_backward(d_out: Tensor, slope: Tensor, d_pre: Tensor, parts: Tensor) -> None:
-    """The gradient before GELU into ``d_pre``, and of the bias into ``parts``."""
+def gelu_backward(d_rows: Tensor, weight: Tensor, slope: Tensor, d_pre: Tensor, parts: Tensor) -> None:
+    """The gradient before GELU into ``d_pre``, and of the bias into ``parts``; ``weight`` maps gradients back."""
     n_replicas, n_rows, d = slope.shape
+    d_out = mapped(d_rows, weight)
     columns = min(_GELU_COLUMNS, triton.next_power_of_2(d))
     _gelu_backward[(parts.shape[1], triton.cdiv(d, columns), n_replicas)](
         d_out, d_out.stride(0), slope, slope.stride(0), d_pre, d_pre.stride(0), parts, parts.stride(0), n_rows, d,
