@@ -174,6 +174,16 @@ def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPat
         check_fits([config], World(0, 2, 2))
 
 
+def test_processes_beside_each_other_are_as_many_as_memory_holds(monkeypatch: pytest.MonkeyPatch):
+    small, large = [tiny_config(n_batch=1)] * 2, [tiny_config(n_batch=10)]
+    monkeypatch.setattr(memory, "training_bytes", lambda config, n: 100.0 * config.train.n_batch * n)
+    monkeypatch.setattr(memory, "_PROCESS", 50)
+    for free, fits in [(0, 1), (1049, 1), (1299, 1), (1300, 2), (1549, 2), (1550, 3), (10_000, 3)]:
+        limited(monkeypatch, free)
+        assert memory.most_beside([small, large, small], 8) == fits, "1050 bytes and twice 250, the largest first"
+        assert memory.most_beside([small, large, small], 2) == min(fits, 2)
+
+
 def test_a_run_that_does_not_fit_is_neither_made_nor_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     limited(monkeypatch, MIB)
     folder = tiny_run(tmp_path, config=SHALLOW)

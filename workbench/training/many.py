@@ -19,6 +19,7 @@ from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, run_config_from_data
 from workbench.training.groups import groups_of, is_finished, threads_of, train_group
 from workbench.training.loop import FINISHED, STOPPED, Progress, Report, TrainingFailed, stop_signals
+from workbench.training.memory import most_beside
 from workbench.training.workers import Worker, WorkerDied
 
 _POLL_SECONDS = 0.2
@@ -44,7 +45,7 @@ def train_many(
     Args:
         runs: Run folders made from resolved configs.
         report: Called at logged steps with the means and sums over all runs, perhaps from another thread.
-        n_workers: Processes on a CPU; as many as there are cores if not given.
+        n_workers: Processes on a CPU at most; as many as there are cores if not given. Fewer where memory holds fewer.
 
     Returns:
         For each run ``"finished"``, ``"stopped"``, or why it failed.
@@ -63,6 +64,8 @@ def train_many(
     apart = [group for group in groups if configs[group[0]].train.device == "cpu"]
     n_threads = max((threads_of(runs[i], configs[i]) for group in apart for i in group), default=1)
     n_workers = min(n_workers or max(1, n_cores() // n_threads), len(apart))
+    if n_workers > 1:
+        n_workers = most_beside([[configs[i] for i in group] for group in apart], n_workers)
     with stop_signals() as stop:
         if n_workers > 1:
             _train_apart(runs, apart, n_workers, table, stop)
