@@ -23,6 +23,7 @@ from workbench.configs import (
     is_finite,
     no_nan,
     to_data,
+    with_values,
 )
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
@@ -550,3 +551,16 @@ def test_finite_numbers_are_finite_and_in_range():
     assert not any(is_finite(value) for value in (math.nan, math.inf, HUGE, True, "1", None))
     assert is_finite(0, at_least=0)
     assert not is_finite(0, above=0)
+
+
+@pytest.mark.parametrize("field", ["init", "attention", "first_attention", "products", "layout", "positions", "mlp"])
+def test_a_switch_that_is_no_text_is_refused_in_one_line(field: str):
+    with pytest.raises(InputError, match=rf"^Unknown {field} \['torch'\]\..*Known: [a-z0-9_, ]+\.$"):
+        with_values(TransformerConfig(), {field: ["torch"]}).__post_init__()  # tests check types before a config could
+
+
+def test_values_that_types_list_are_checked_in_python_too():
+    with pytest.raises(InputError, match=r"^input must be one of continuous, tokens; got 'words'\.$"):
+        with_values(TransformerConfig(), {"input": "words"}).__post_init__()
+    with pytest.raises(InputError, match=r"^precision must be one of .*; got 'half'; Unknown optimizer \['adam'\]\."):
+        with_values(TrainConfig(), {"precision": "half", "optimizer": ["adam"]}).__post_init__()

@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from workbench.errors import InputError, must, refuse_faults
@@ -97,6 +98,26 @@ def _value(hint: Any, item: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_data(hint, item, where)  # type: ignore[arg-type]
     return _scalar(hint, item, where)
+
+
+def literal_faults(config: Any) -> list[str]:
+    """A fault for every field of a config whose type lists its values and that holds another one.
+
+    JSON and command line refuse these before a config is made; this is for configs that are made in Python.
+    """
+    return [
+        must(name, f"be one of {', '.join(map(str, allowed))}", value, isinstance(value, str) and value in allowed)
+        for name, allowed in _literals(type(config)).items()
+        for value in [getattr(config, name)]
+    ]
+
+
+@cache
+def _literals(cls: type) -> Mapping[str, tuple[Any, ...]]:
+    """The texts that each field of such a type may hold."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: get_args(hints[name]) for name in names if get_origin(hints[name]) is Literal}
 
 
 def _scalar(hint: type, item: Any, where: str) -> Any:

@@ -47,6 +47,11 @@ def find(registry: Mapping[str, T], name: object, kind: str) -> T:
     return registry[name]
 
 
+def is_known(registry: Mapping[str, T], name: object) -> bool:
+    """Whether there is a record called ``name``, which may be anything."""
+    return isinstance(name, str) and name in registry
+
+
 def unknown(kind: str, name: object, known: object) -> str:
     """One line saying that ``name`` is not a known ``kind``, with the nearest and all known names."""
     names = [str(k) for k in known]  # type: ignore[attr-defined]

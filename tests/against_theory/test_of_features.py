@@ -1,5 +1,6 @@
 """A layer behind an MLP: one that takes the best step on its features, and one that has not been trained."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from workbench.against_theory.config import TheoryConfig
 from workbench.against_theory.observed import drawn, observe
-from workbench.against_theory.of_features import mlp_features, ridge_risk
+from workbench.against_theory.of_features import mlp_features, ridge_risk, step_share
 from workbench.against_theory.study import setting_of, study
 from workbench.models.transformer import Transformer
 from workbench.tasks import SineRegression
@@ -50,6 +51,16 @@ def constructed() -> Transformer:
     attention.W_V[0, -1, 0] = 1
     attention.W_O[0, 0, -1] = 1
     return model
+
+
+def test_too_few_prompts_for_a_gamma_tell_no_share_of_steps():
+    model = constructed()
+    found = [step_share(mlp_features(model), observe(model, drawn(TASK, n, 0)), FAST) for n in (120, 1000)]
+    assert found[0].measured is None
+    told = re.search(r"n_prompts must be at least (\d+) for the (\d+) numbers of a Gamma; got 120$", found[0].note)
+    assert told is not None
+    assert int(told[1]) == 4 * int(told[2]) > 120
+    assert found[1].measured > 0.95
 
 
 def test_a_layer_that_takes_the_best_step_on_its_features_is_found_to():

@@ -1,12 +1,15 @@
 """What holds for every task."""
 
+import re
 from dataclasses import fields, replace
+from typing import Literal, get_origin, get_type_hints
 
 import pytest
 import torch
 
 from workbench import baselines
 from workbench.configs import with_values
+from workbench.errors import InputError
 from workbench.models import Transformer, TransformerConfig
 from workbench.tasks import TASKS, RegressionTask
 from workbench.tasks.draws import NumberedDraws, stream_key
@@ -164,3 +167,23 @@ def test_what_is_called_bayes_is_the_conditional_mean(task_class, noise_std):
         assert is_mean(told, 0.0)
         if label == 0 and noise_std:
             assert is_mean((y - said)[:, -1].square(), 0.0) is False, "noise cannot be foretold"
+
+
+LISTED = [
+    (name, field.name)
+    for name, task in TASKS.items()
+    for field in fields(task)
+    if get_origin(get_type_hints(task)[field.name]) is Literal
+]
+
+
+@pytest.mark.parametrize(("name", "field"), LISTED)
+@pytest.mark.parametrize("value", ["gausian", ["gaussian"], None])
+def test_a_value_that_a_field_does_not_list_is_refused_in_python_too(name: str, field: str, value: object):
+    held = with_values(TASKS[name](), {field: value})  # tests check types before a task could
+    with pytest.raises(InputError, match=rf"^{field} must be one of [a-z_, ]+; got {re.escape(repr(value))}\.$"):
+        held.__post_init__()
+
+
+def test_some_tasks_list_values():
+    assert len(LISTED) > 12

@@ -104,7 +104,7 @@ def compare_features(
             apart.ci,
             {**apart.controls, "from the step on the untrained MLP's": from_random},
         ),
-        _share(own, seen, config),
+        step_share(own, seen, config),
         *compare_gradients(lambda batch: step_on(own, best.gamma, batch), model, untrained, seen, config),
     ]
 
@@ -127,8 +127,11 @@ def _in_pieces(features: Features, step: FeatureStep, batch: RegressionBatch) ->
 
 
 @torch.no_grad()
-def _share(features: Features, seen: Observed, config: TheoryConfig) -> Row:
-    """Of predictions, the share that some step on the model's features explains, fitted and told on halves."""
+def step_share(features: Features, seen: Observed, config: TheoryConfig) -> Row:
+    """Of predictions, the share that some step on the model's features explains, fitted and told on halves.
+
+    Nothing is told of fewer prompts than twice the numbers of Gamma in each half.
+    """
     label = "share of predictions that is a step on its features, whatever its Gamma"
     columns = []
     for first in range(0, seen.batch.n_batch, _PIECE):
@@ -139,6 +142,10 @@ def _share(features: Features, seen: Observed, config: TheoryConfig) -> Row:
     query, mean = (_white(each) for each in (query, mean))
     half = len(query) // 2
     products = (query[:, :, None] * mean[:, None]).flatten(1)
+    fewest = 4 * products.shape[1]
+    if len(products) < fewest:
+        asked = f"n_prompts must be at least {fewest} for the {products.shape[1]} numbers of a Gamma"
+        return Row("step_share", label, 1.0, None, note=f"{asked}; got {len(products)}")
     solution = torch.linalg.lstsq(products[:half], seen.said[:half, None]).solution
     rest = seen.said[half:] - (products[half:] @ solution)[:, 0]
     parts = blocks(torch.stack([rest.square(), seen.said[half:].square()], 1))

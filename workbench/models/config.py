@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from workbench.configs import is_count, is_finite
+from workbench.configs import is_count, is_finite, literal_faults
 from workbench.errors import InputError, must, refuse_faults
 from workbench.models.kinds import ATTENTIONS, INITS, LAYOUTS, POSITIONS, PRODUCTS, SWITCHES
-from workbench.registry import unknown
+from workbench.registry import is_known, unknown
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,10 @@ class TransformerConfig:
         unknown_values = [
             unknown(field, getattr(self, field), known)
             for field, known in SWITCHES.items()
-            if getattr(self, field) not in known
+            if not is_known(known, getattr(self, field))
         ]
-        if self.first_attention is not None and self.first_attention not in ATTENTIONS:
+        unknown_values += filter(None, literal_faults(self))
+        if self.first_attention is not None and not is_known(ATTENTIONS, self.first_attention):
             unknown_values.append(unknown("first_attention", self.first_attention, ATTENTIONS))
         refuse_faults([*unknown_values, *self._size_faults(), *([] if unknown_values else self._combination_faults())])
 
@@ -105,7 +106,7 @@ class TransformerConfig:
         for name in ("attention_scale", "stream_limit", "init_std"):
             value = getattr(self, name)
             yield must(name, "be greater than 0", value, value is None or is_finite(value, above=0))
-        is_separate = self.products not in PRODUCTS or PRODUCTS[self.products].separate
+        is_separate = not is_known(PRODUCTS, self.products) or PRODUCTS[self.products].separate
         if not is_separate:
             rule, width = f"be d_model {self.d_model} with products {self.products!r}", self.d_head
             yield must("d_head", rule, width, width in (None, self.d_model), "leave it out")
@@ -116,7 +117,7 @@ class TransformerConfig:
         if is_separate and self.d_head is None and is_count(self.n_heads):
             fits = self.d_model % self.n_heads == 0
             yield must("n_heads", f"divide d_model {self.d_model}", self.n_heads, fits, "or give d_head")
-        if self.positions == "rotary" and is_count(self.n_heads) and self.products in PRODUCTS:
+        if self.positions == "rotary" and is_count(self.n_heads) and is_known(PRODUCTS, self.products):
             yield must("d_head", "be even with rotary positions", self.d_head, self.head_width % 2 == 0)
 
     def _combination_faults(self) -> Iterator[str]:

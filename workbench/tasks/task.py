@@ -1,14 +1,26 @@
 """What a task is: hyperparameters, a sampler, and numbered prompts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from workbench.batch import Batch
+from workbench.configs import literal_faults
+from workbench.errors import refuse_faults
 from workbench.tasks.draws import Draws, GeneratorDraws, numbered
+
+
+def _checked(own: Callable[["Task"], None]) -> Callable[["Task"], None]:
+    """A task's own checks behind that of the values that its types list."""
+
+    def __post_init__(self: "Task") -> None:
+        Task.__post_init__(self)
+        own(self)
+
+    return __post_init__
 
 
 class Task(ABC):
@@ -28,6 +40,17 @@ class Task(ABC):
     source: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]]
     drawn_in_order: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Put the check of values that a type lists before a task's own checks."""
+        super().__init_subclass__()
+        own = cls.__dict__.get("__post_init__")
+        if own is not None:
+            cls.__post_init__ = _checked(own)  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Refuse a value that a field's type does not list."""
+        refuse_faults(literal_faults(self))
 
     @abstractmethod
     def draw(self, draws: Draws, *, d_active: int | Tensor | None = None) -> Batch:

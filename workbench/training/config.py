@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from workbench.configs import from_data, gathering, is_count, is_finite, to_data
+from workbench.configs import from_data, gathering, is_count, is_finite, literal_faults, to_data
 from workbench.errors import InputError, must, refuse_faults
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import LAYOUTS
 from workbench.models.prompt import plan_of
-from workbench.registry import find, unknown
+from workbench.registry import find, is_known, unknown
 from workbench.tasks import TASKS, RegressionTask, Task
 from workbench.training.optimizers import OPTIMIZERS
 
@@ -107,7 +107,8 @@ class TrainConfig:
                     must(name, "be at least 0", values[name], is_finite(values[name], at_least=0))
                     for name in at_least_0
                 ),
-                "" if self.optimizer in OPTIMIZERS else unknown("optimizer", self.optimizer, OPTIMIZERS),
+                *literal_faults(self),
+                "" if is_known(OPTIMIZERS, self.optimizer) else unknown("optimizer", self.optimizer, OPTIMIZERS),
                 must("lr", "be a finite number greater than 0", self.lr, is_finite(self.lr, above=0)),
                 must(
                     "betas",
