@@ -42,8 +42,6 @@ from workbench.errors import InputError
 PATH = "/weights"
 Height = Callable[[Mapping[str, Any] | None], int]
 Draw = Callable[[Mapping[str, Any], Scheme], go.Figure]
-_LINE = 110
-"""Height in pixels of a card that says in a sentence why there is no figure."""
 CONTROLS = ("run", "checkpoint", "layer")
 _ABOUT = (
     "For small models theory says what training should find. Here are the weights in the coordinates of the data, so "
@@ -56,16 +54,12 @@ def layout() -> Any:
     """The page without data."""
     controls = {"run": ("Run", 260), "checkpoint": ("Checkpoint", 215), "layer": ("Layer", 100)}
     figures = [
-        card(graph("weights-gamma", "mesascope-gamma", 400)),
-        card(graph("weights-products", "mesascope-products", 520)),
-        card(graph("weights-spectra", "mesascope-spectra", 420)),
-        card(graph("weights-implied", "mesascope-implied-steps", 400)),
-        card(graph("weights-distance", "mesascope-distance-to-theory", 420)),
-        card(graph("weights-copying", "mesascope-copying", 560)),
-        card(graph("weights-curves", "mesascope-theory-curves", 440)),
-        card(graph("weights-shifts", "mesascope-theory-shifts", 680)),
-        card(graph("weights-patterns", "mesascope-patterns", 420)),
+        *(
+            html.Div(card(graph(f"weights-{name}", file, 420)), id=f"weights-{name}-card")
+            for name, file in FILES.items()
+        ),
         card(html.Div(id="weights-table")),
+        html.Div(id="weights-absent"),
     ]
     body = [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Stack(figures, gap="md")]
     return missing.framed("weights", "Nothing computed yet", [selects("weights", controls)], body)
@@ -88,7 +82,10 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
     app.callback(Output("weights-products", "figure"), shown, scheme)(partial(show_products, store))
     for name, height in HEIGHTS.items():
-        app.callback(Output(f"weights-{name}", "style"), shown)(partial(show_height, store, height))
+        app.callback(Output(f"weights-{name}", "style"), Output(f"weights-{name}-card", "style"), shown)(
+            partial(show_height, store, height)
+        )
+    app.callback(Output("weights-absent", "children"), shown)(partial(show_absent, store))
     app.callback(Output("weights-table", "children"), shown)(partial(show_table, store))
 
 
@@ -104,27 +101,64 @@ FIGURES = {
 }
 
 
-def _or_a_line(draw: Draw, height: int) -> Height:
-    """The height of a figure, or of the sentence that stands for it."""
-    return lambda record: height if record and draw(record, "light").data else _LINE
+FILES = {
+    "gamma": "mesascope-gamma",
+    "products": "mesascope-products",
+    "spectra": "mesascope-spectra",
+    "implied": "mesascope-implied-steps",
+    "distance": "mesascope-distance-to-theory",
+    "copying": "mesascope-copying",
+    "curves": "mesascope-theory-curves",
+    "shifts": "mesascope-theory-shifts",
+    "patterns": "mesascope-patterns",
+}
+"""Name under which each figure is saved, in the order of the page."""
+TITLES = {
+    "gamma": "Gamma by theory and by behaviour",
+    "products": "KQ and OV products",
+    "spectra": "Spectra of KQ",
+    "implied": "Steps that layers take",
+    "distance": "Distance to theory over training",
+    "copying": "Attention between inputs and labels over training",
+    "curves": "Risk curves",
+    "shifts": "Other prompts than those of training",
+    "patterns": "Patterns of weights",
+}
+
+
+def _if_drawn(draw: Draw, height: int) -> Height:
+    """The height of a figure; 0 where there is nothing to draw."""
+    return lambda record: height if record and draw(record, "light").data else 0
 
 
 def _of_weights(height: Height) -> Height:
-    """The height of a figure of weights, or of the sentence that stands for it."""
-    return lambda record: height(record) if record and record["weights"] else _LINE
+    """The height of a figure of weights; 0 without."""
+    return lambda record: height(record) if record and record["weights"] else 0
 
 
 HEIGHTS = {
     "patterns": _of_weights(patterns_height),
     "products": _of_weights(lambda _: 520),
-    "shifts": shifts_height,
-    "gamma": _or_a_line(gamma_figure, 400),
-    "spectra": _or_a_line(spectra_figure, 420),
-    "implied": _or_a_line(implied_figure, 400),
-    "distance": _or_a_line(distance_figure, 420),
-    "copying": _or_a_line(copying_figure, 560),
-    "curves": _or_a_line(curves_figure, 440),
+    "shifts": lambda record: shifts_height(record) if record and shifts_figure(record).data else 0,
+    "gamma": _if_drawn(gamma_figure, 400),
+    "spectra": _if_drawn(spectra_figure, 420),
+    "implied": _if_drawn(implied_figure, 400),
+    "distance": _if_drawn(distance_figure, 420),
+    "copying": _if_drawn(copying_figure, 560),
+    "curves": _if_drawn(curves_figure, 440),
 }
+
+
+def absent(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and reason of every figure that there is nothing to draw of."""
+    missing_ones = [name for name in FILES if not HEIGHTS[name](record)]
+    draw = {**FIGURES, "products": partial(products_figure, layer=1)}
+    return [(TITLES[name], _reason(draw[name](record))) for name in missing_ones]
+
+
+def _reason(figure: go.Figure) -> str:
+    """What an empty figure says instead."""
+    return " ".join(str(note.text) for note in figure.layout.annotations).replace("<br>", " ")
 
 
 def choose(store: RunStore, search: str | None, *values: Any) -> tuple[Any, ...]:
@@ -236,9 +270,21 @@ def show_products(store: RunStore, search: str | None, scheme: str | None) -> go
     return products_figure(record, state.layer or 1, as_scheme(scheme))
 
 
-def show_height(store: RunStore, height: Height, search: str | None) -> dict[str, str]:
-    """The height that a figure needs."""
-    return {"height": f"{height(_shown(store, search)[1])}px"}
+def show_height(store: RunStore, height: Height, search: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """The height that a figure needs; its card is hidden where there is nothing to draw."""
+    found = height(_shown(store, search)[1])
+    return {"height": f"{found}px"}, {"display": "block" if found else "none"}
+
+
+def show_absent(store: RunStore, search: str | None) -> Any:
+    """One folded list of the figures that this run has not, and why."""
+    _, record = _shown(store, search)
+    told = absent(record) if record else []
+    if not told:
+        return None
+    rows = [html.Li([html.B(title), f": {reason}"]) for title, reason in told]
+    summary = f"{len(told)} of {len(FILES)} figures have nothing to show for this run. Why?"
+    return card(html.Details([html.Summary(summary), html.Ul(rows)]))
 
 
 def show_table(store: RunStore, search: str | None) -> Any:

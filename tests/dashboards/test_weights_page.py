@@ -143,7 +143,23 @@ def test_callbacks_draw_the_record_or_nothing(kept):
     assert weights.show_products(kept, search, None).data
     assert weights.show_table(kept, search)
     assert weights.show_table(kept, None) is None
-    assert weights.show_height(kept, patterns_height, search)["height"].endswith("px")
+    height, card = weights.show_height(kept, patterns_height, search)
+    assert height["height"].endswith("px")
+    assert card == {"display": "block"}
+    assert weights.show_height(kept, weights.HEIGHTS["copying"], search) == ({"height": "0px"}, {"display": "none"})
+
+
+def test_figures_that_a_run_has_not_are_one_folded_list(kept, built):
+    assert [title for title, _ in weights.absent(built)] == [weights.TITLES["copying"]]
+    (shown,) = weights.show_absent(kept, weights.complete(kept, PageState()).search).children
+    assert isinstance(shown, html.Details)
+    assert shown.children[0].children == "1 of 9 figures have nothing to show for this run. Why?"
+    forms = [{**form, "applies": False, "rows": [], "curve": None, "shifted": []} for form in built["closed_forms"]]
+    gone = {"gamma": None, "weights": None, "over_training": [], "implied": [], "copying": None}
+    told = weights.absent({**built, "closed_forms": [{**form, "rolled_out": None} for form in forms], **gone})
+    assert [title for title, _ in told] == [weights.TITLES[name] for name in weights.FILES]
+    assert all(reason.endswith(".") for _, reason in told), told
+    assert weights.show_absent(kept, None) is None
 
 
 def test_what_is_missing_is_said_with_the_way_to_it(kept):
