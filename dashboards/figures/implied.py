@@ -76,9 +76,10 @@ def spectra_figure(record: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
 
 
 def _band(found: Mapping[str, Any], layer: int, places: Sequence[int], *, told: bool) -> tuple[go.Scatter, go.Scatter]:
-    """From the lowest to the highest of the heads' null intervals."""
-    low = [min(values) for values in zip(*found["null_low"][layer], strict=True)]
-    high = [max(values) for values in zip(*found["null_high"][layer], strict=True)]
+    """From the lowest to the highest of the heads' null intervals; heads that do not look at inputs have none."""
+    lows, highs = (zip(*found[name][layer], strict=True) for name in ("null_low", "null_high"))
+    low = [min((value for value in values if value is not None), default=None) for values in lows]
+    high = [max((value for value in values if value is not None), default=None) for values in highs]
     hidden = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     name = "random weights of equal norm, 95 % of draws"
     return (

@@ -288,3 +288,12 @@ def test_the_report_draws_products_spectra_and_steps(built, plain):
     names = {panel.name for panel in theory_panels(built)}
     assert {"theory-products-1", "theory-spectra", "theory-implied"} <= names
     assert not {name for name in (panel.name for panel in theory_panels(plain)) if "products" in name}
+
+
+def test_heads_that_look_at_no_input_have_no_spectrum(built):
+    nothing = [None] * len(built["weights"]["spectra"]["values"][0][0])
+    silent = {name: [[*layer, nothing] for layer in values] for name, values in built["weights"]["spectra"].items()}
+    figure = spectra_figure({**built, "weights": {**built["weights"], "spectra": silent}})
+    assert figure.data[0].y == spectra_figure(built).data[0].y, "the band of the others"
+    gone = {name: [[nothing] for _ in values] for name, values in built["weights"]["spectra"].items()}
+    assert set(spectra_figure({**built, "weights": {**built["weights"], "spectra": gone}}).data[0].y) == {None}
