@@ -22,7 +22,16 @@ from workbench.training.building import build_model
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.gradients import Autograd
 from workbench.training.program import Program, as_it_is
-from workbench.training.written import MakeBlocks, Written, WrittenBlocks, kernels_for, obstacle, plain
+from workbench.training.written import (
+    MOST_PROMPTS,
+    MakeBlocks,
+    Written,
+    WrittenBlocks,
+    kernels_for,
+    obstacle,
+    plain,
+    too_long,
+)
 
 
 def replicas(n: int, shape: dict[str, Any], **train: Any) -> list[RunConfig]:
@@ -99,6 +108,15 @@ def test_kernels_are_for_accelerators_short_prompts_and_float32():
     assert kernels_for(config) is None
 
 
+@pytest.mark.parametrize("shape", [{"d_mlp": 1024}, {"d_mlp": 8, "d_head": 43}, {"d_mlp": 8, "d_model": 1024}])
+def test_more_numbers_than_kernels_can_count_are_left_to_automatic_differentiation(shape: dict[str, Any]):
+    model = replace(TransformerConfig(n_layers=1, d_model=64, n_heads=8, d_mlp=64), **shape)
+    widest = max(shape.get("d_mlp", 64), 24 * (model.d_head or model.d_model // 8), model.d_model)
+    last = (2**31 - 1) // widest
+    assert not too_long(model, last)
+    assert too_long(model, last + 1)
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
@@ -140,6 +158,18 @@ PAPER = TransformerConfig(n_layers=3, d_model=256, n_heads=8, d_mlp=1024)
 def configs_of(model: TransformerConfig, n: int, n_context: int, **train: Any) -> list[RunConfig]:
     task = LinearRegression(d_input=2, n_context=n_context)
     return [RunConfig(task, model, TrainConfig(seed=seed, **train)).resolved() for seed in range(n)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", [NARROW, WIDE])
+def test_more_prompts_than_a_grid_has_programs_are_left_to_the_other_kernels(model: TransformerConfig):
+    made = []
+    for n_batch in (MOST_PROMPTS, MOST_PROMPTS + 1):
+        (config,) = configs_of(model, 1, 2, n_batch=n_batch, device="cuda", precision="bf16")
+        made.append(kernels_for(config))
+    assert isinstance(made[1], partial)
+    assert made[1].keywords["pieces"].__name__.endswith(".kernels")
+    assert model == WIDE or not isinstance(made[0], partial)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

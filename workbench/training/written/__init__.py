@@ -28,6 +28,15 @@ MakeBlocks = Callable[[TransformerConfig, FlatLayout, Callable[[Any], Any]], Blo
 """From a model's config, the layout of its weights, and the compiler of small pieces."""
 
 
+MOST_PROMPTS = 2**16 - 1
+"""Of an update with ``narrow`` or ``wide``, whose attention has a program for each in the second axis of a grid."""
+
+
+def too_long(model: TransformerConfig, n_rows: int) -> bool:
+    """Whether a model's rows are too many for kernels, which count the numbers of one of its layers in 32 bits."""
+    return n_rows * max(3 * model.n_heads * model.head_width, model.mlp_width, model.d_model) >= 2**31
+
+
 def kernels_for(config: RunConfig) -> MakeBlocks | None:
     """Blocks as kernels that can run a config on its device, or None."""
     model, train = config.model, config.train
@@ -38,9 +47,9 @@ def kernels_for(config: RunConfig) -> MakeBlocks | None:
         return None
     from workbench.training.written import kernels, narrow, wide
 
-    if kernels.obstacle(n_positions, model.head_width):
+    if kernels.obstacle(n_positions, model.head_width) or too_long(model, train.n_batch * n_positions):
         return None
-    if train.precision != "bf16":
+    if train.precision != "bf16" or train.n_batch > MOST_PROMPTS:
         return partial(WrittenBlocks, pieces=kernels)
     if not narrow.obstacle(model, n_positions):
         return narrow.NarrowBlocks
