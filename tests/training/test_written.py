@@ -242,6 +242,15 @@ def compare_read_in() -> None:
             module.place(prompts, weight.unflatten(1, (96, 3)), bias, place) for module in (read_in_kernels, read_in)
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for has_positions in (False, True):
+        both = []
+        for module in (read_in_kernels, read_in):
+            d_flat = torch.zeros_like(flat)
+            d_weight, d_bias, d_positions = d_flat.split([96 * 3, 96, 20 * 96], 1)
+            into = d_positions.unflatten(1, (20, 96)) if has_positions else None
+            module.gradients(expected, prompts, d_weight.unflatten(1, (96, 3)), d_bias, into)
+            both.append(d_flat)
+        torch.testing.assert_close(*both, rtol=1e-5, atol=1e-4)
 
 
 if __name__ == "__main__":

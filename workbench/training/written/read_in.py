@@ -1,11 +1,13 @@
 """Prompts into the stream, with the backward pass written out: a map of few columns, slow as a product of matrices.
 
-Forward the columns are added one after the other in a kernel of their own; backward the sum over all rows of a replica
-is cut into pieces, since a few dozen long sums would leave most of an accelerator idle.
+On an accelerator the columns are taken one after the other in kernels of their own; the sums of the backward pass are
+cut into pieces there, since a few dozen long sums would leave most of it idle.
 """
 
 import math
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,8 +24,6 @@ from workbench.training.written.blocks import Stream
 Prompts = Float[Tensor, "replica batch pos d_token"]
 
 _MOST_COLUMNS = 32
-_PIECES = 1024
-"""Over which the sums of all replicas together are spread."""
 
 
 def suits(model: Transformer) -> bool:
@@ -58,23 +58,17 @@ class ReadIn:
         """The stream, and the prompts as vectors."""
         *data, _ = parts
         prompts = self._encode(*data)
-        weight, bias = self._of(rest, "embed.weight"), self._of(rest, "embed.bias")
-        positions = self._of(rest, "positions.weight") if "positions.weight" in self.layout.starts else None
-        return _placing(rest)(prompts, weight, bias, positions), prompts
+        return _pieces(rest).place(prompts, *self._weights(rest)), prompts
 
     def backward(self, d_stream: Stream, prompts: Prompts, rest: Tensor) -> Tensor:
         """The gradient of the weights."""
         d_rest = torch.zeros_like(rest)
-        n_replicas, n_batch = prompts.shape[:2]
-        pieces = math.gcd(n_batch, -(-_PIECES // n_replicas))
-        rows, read = (part.unflatten(1, (pieces, -1)).flatten(2, 3).flatten(0, 1) for part in (d_stream, prompts))
-        products = torch.bmm(rows.mT, read).unflatten(0, (n_replicas, pieces))
-        self._of(d_rest, "embed.weight").copy_(products.sum(1))
-        by_place = d_stream.sum(1)
-        self._of(d_rest, "embed.bias").copy_(by_place.sum(1))
-        if "positions.weight" in self.layout.starts:
-            self._of(d_rest, "positions.weight")[:, : by_place.shape[1]].copy_(by_place)
+        _pieces(rest).gradients(d_stream, prompts, *self._weights(d_rest))
         return d_rest
+
+    def _weights(self, rest: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        positions = self._of(rest, "positions.weight") if "positions.weight" in self.layout.starts else None
+        return self._of(rest, "embed.weight"), self._of(rest, "embed.bias"), positions
 
 
 def place(prompts: Prompts, weight: Tensor, bias: Tensor, positions: Tensor | None) -> Stream:
@@ -83,12 +77,22 @@ def place(prompts: Prompts, weight: Tensor, bias: Tensor, positions: Tensor | No
     return stream if positions is None else stream + positions[:, None, : prompts.shape[2]]
 
 
-def _placing(rest: Tensor) -> Callable[[Prompts, Tensor, Tensor, Tensor | None], Stream]:
+def gradients(d_stream: Stream, prompts: Prompts, weight: Tensor, bias: Tensor, positions: Tensor | None) -> None:
+    """Gradients of the last three, written into them, as the kernels of this name do."""
+    by_place = d_stream.sum(1)
+    weight.copy_(einsum(d_stream, prompts, "r b pos d, r b pos column -> r d column"))
+    bias.copy_(by_place.sum(1))
+    if positions is not None:
+        positions[:, : by_place.shape[1]].copy_(by_place)
+
+
+def _pieces(rest: Tensor) -> ModuleType:
+    """The module of kernels, or this one."""
     if not rest.is_cuda:
-        return place
+        return sys.modules[__name__]
     from workbench.training.written import read_in_kernels
 
-    return read_in_kernels.place
+    return read_in_kernels
 
 
 class _ReadIn(torch.autograd.Function):
