@@ -57,6 +57,17 @@ def test_unfinished_runs_of_one_program_are_a_group_and_failed_ones_stay_apart(t
     assert groups_of(runs, mixed()) == [[0], [2], [3], [4]]
 
 
+def test_finished_runs_need_no_device_that_they_were_trained_on(tmp_path: Path):
+    (run,) = folders(tmp_path, [tiny_config(device="mps:7")])
+    with pytest.raises(InputError, match="must be a device of this machine; got 'mps:7'"):
+        train_many([run])
+    (here,) = folders(tmp_path / "here", [tiny_config()])
+    train(here)
+    run.save_checkpoint(12, here.weights(12), here.train_state(12))
+    run.write_status("finished", 12, 12)
+    assert train_many([run]) == ["finished"]
+
+
 def test_runs_that_stand_at_different_steps_do_not_throw_each_other_back(tmp_path: Path):
     configs = [tiny_config(seed=seed) for seed in range(3)]
     runs = folders(tmp_path, configs)

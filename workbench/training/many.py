@@ -57,7 +57,8 @@ def train_many(
         told = f"n_workers must be a whole number, at least 1; got {n_workers!r}."
         raise InputError(f"{told} Leave it out for one per core.")
     configs = [run_config_from_data(run.config()) for run in runs]
-    for device in sorted({config.train.device for config in configs}):
+    unfinished = [c for run, c in zip(runs, configs, strict=True) if not is_finished(run, c)]
+    for device in sorted({config.train.device for config in unfinished}):
         check_device(device)
     groups = groups_of(runs, configs)
     table = _Table(runs, configs, report)
