@@ -20,7 +20,7 @@ Tell = Callable[[str], None]
 
 AGREEMENT, MEASURES, FORGETTING, THEORY = "agreement", "measures", "forgetting", "theory"
 MEASURES_SCHEMA, FORGETTING_SCHEMA = "mesascope/measures/1", "mesascope/forgetting/1"
-AGREEMENT_CODE = 10
+AGREEMENT_CODE = 11
 """Raise when the same settings would give other numbers: kept results are then computed anew."""
 THEORY_SCHEMA = "mesascope/theory/1"
 _THEORY_CODE = 7

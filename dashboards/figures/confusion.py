@@ -10,20 +10,28 @@ from dashboards.theme import Scheme, label, percent, template
 _NOTHING = (None, "abstains")
 
 
-def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> go.Figure:
+PLANTED_TITLE = "How often is the verdict right on models whose algorithm is known?"
+CONSTRUCTED_TITLE = "And on transformers whose weights are written down?"
+
+
+def confusion_figure(
+    confusion: Mapping[str, Any], scheme: Scheme = "light", *, title: str = PLANTED_TITLE
+) -> go.Figure:
     """How often each verdict was given on models that run a known algorithm.
 
     Args:
         confusion: ``truths`` by row, ``verdicts`` by column, ``counts``; shares ``right`` of ``n_planted`` cases and
             ``abstained`` of ``n_controls``, with intervals, where they are known; whether rules are ``former`` ones.
         scheme: Colour scheme.
+        title: What is asked.
     """
     truths = [_word(name, "none of these") for name in confusion["truths"]]
     verdicts = [_word(name, "no verdict") for name in confusion["verdicts"]]
     counts = [list(row) for row in confusion["counts"]]
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     by = " (by earlier rules)" if confusion.get("former") else ""
-    told = ", ".join([f"{sum(map(sum, counts))} cases that no rule was set on{by}", *_tell_shares(confusion)])
+    lines = [f"{sum(map(sum, counts))} cases that no rule was set on{by}", *_tell_shares(confusion)]
+    told = "<br>".join(f"<sup>{line}</sup>" for line in lines)
     figure = go.Figure(layout={"template": template(scheme)})
     figure.add_heatmap(
         x=list(range(len(verdicts))),
@@ -47,8 +55,8 @@ def confusion_figure(confusion: Mapping[str, Any], scheme: Scheme = "light") -> 
         colorbar={"title": {"text": "Share of the row", "side": "right"}, "thickness": 14},
     )
     figure.update_layout(
-        title={"text": f"How often is the verdict right on models whose algorithm is known?<br><sup>{told}</sup>"},
-        margin={"t": 84},
+        title={"text": f"{title}<br>{told}"},
+        margin={"t": 68 + 18 * len(lines)},
         xaxis={
             "title": {"text": "Verdict"},
             "tickvals": list(range(len(verdicts))),

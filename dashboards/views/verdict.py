@@ -7,7 +7,7 @@ import dash_mantine_components as dmc
 import plotly.graph_objects as go
 from dash import Dash, Input, Output, html
 
-from dashboards.figures.confusion import confusion_figure
+from dashboards.figures.confusion import CONSTRUCTED_TITLE, confusion_figure
 from dashboards.figures.nearness import lean_figure, lean_height, misfit_figure, path_figure
 from dashboards.jobs import Jobs
 from dashboards.planted import planted_confusion
@@ -45,8 +45,13 @@ def layout() -> Any:
             card(html.Div(id="verdict-evidence"), mt="md"),
             card(html.Div(id="verdict-table"), mt="md"),
             html.Div(
-                card(graph("verdict-confusion", "mesascope-planted", 480), mt="md"),
+                card(graph("verdict-confusion", "mesascope-planted", 500), mt="md"),
                 id="verdict-planted",
+                style={"display": "none"},
+            ),
+            html.Div(
+                card(graph("verdict-constructed-confusion", "mesascope-constructed", 480), mt="md"),
+                id="verdict-constructed",
                 style={"display": "none"},
             ),
         ],
@@ -69,6 +74,9 @@ def register(app: Dash, store: RunStore, jobs: Jobs) -> None:
     app.callback(Output("verdict-confusion", "figure"), Output("verdict-planted", "style"), shown, scheme)(
         show_confusion
     )
+    app.callback(
+        Output("verdict-constructed-confusion", "figure"), Output("verdict-constructed", "style"), shown, scheme
+    )(show_constructed)
 
 
 def show_sentence(store: RunStore, search: str | None) -> Any:
@@ -144,6 +152,14 @@ def show_confusion(_search: str | None, scheme: str | None) -> tuple[go.Figure, 
     if confusion is None:
         return empty_figure(scheme=as_scheme(scheme)), {"display": "none"}
     return confusion_figure(confusion, as_scheme(scheme)), {"display": "block"}
+
+
+def show_constructed(_search: str | None, scheme: str | None) -> tuple[go.Figure, dict[str, str]]:
+    """The same of transformers whose weights are written down."""
+    confusion = planted_confusion(part="constructed")
+    if confusion is None:
+        return empty_figure(scheme=as_scheme(scheme)), {"display": "none"}
+    return confusion_figure(confusion, as_scheme(scheme), title=CONSTRUCTED_TITLE), {"display": "block"}
 
 
 VERDICT_VIEW = View(name="verdict", label="Verdict", path=PATH, layout=layout, register=register)

@@ -1,18 +1,22 @@
 """When layers are said to be clearly nearer to one algorithm than to another."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from workbench import baselines
-from workbench.agreement.hypotheses import paths
+from workbench.agreement.hypotheses import paths, ridge_losses
 from workbench.agreement.matching import Lean
 from workbench.agreement.sight import Sight
+from workbench.agreement.verdict import weigh
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
 from workbench.metrics import bootstrap_weights
 from workbench.tasks import LinearRegression
 
 N = 192
+STRONG = {"steps": range(1, 13), "step_size": 0.08, "gradient": "mean", "ridge": 6.0}
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +66,26 @@ def test_layers_that_are_exactly_an_algorithm_are_told_from_one_that_hardly_diff
     assert nearest < other / 100
     assert other < 2e-6
     assert sight.rivals_of(sight.winner) == []
+
+
+def test_steps_on_a_ridge_loss_are_no_sum_of_two_algorithms(prefixes):
+    """What is left of them beside gradient descent looks like online gradient descent."""
+    known, layers = paths(prefixes, slice(1, 10)), baselines.predict("ridge_gd", prefixes, **STRONG)[..., 1:]
+    shares = bootstrap_weights(N, 100, torch.Generator().manual_seed(1))
+    blind = Sight(layers, known, prefixes.ys[:, 1:], shares)
+    assert blind.foil is None
+    assert weigh(blind).algorithm == "mixture"
+    sight = Sight(layers, known, prefixes.ys[:, 1:], shares, partial(ridge_losses, prefixes, slice(1, 10)))
+    assert sight.foil.misfit < 1e-5
+    assert sight.foil.path.knobs[1] == pytest.approx(STRONG["ridge"], rel=0.05)
+    found = weigh(sight)
+    assert found.algorithm is None
+    assert "which is no algorithm of these, is nearer than the nearest sum of two" in found.reason
+
+
+def test_a_sum_of_two_algorithms_stays_one_beside_steps_on_a_ridge_loss(prefixes):
+    half = baselines.predict("gd", prefixes, steps=[1, 3, 9], relative_step_size=0.7)
+    layers = 0.5 * (half + baselines.predict("knn", prefixes, n_neighbors=1))[..., 1:]
+    shares = bootstrap_weights(N, 100, torch.Generator().manual_seed(1))
+    foils = partial(ridge_losses, prefixes, slice(1, 10))
+    assert weigh(Sight(layers, paths(prefixes, slice(1, 10)), prefixes.ys[:, 1:], shares, foils)).algorithm == "mixture"

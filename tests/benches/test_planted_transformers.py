@@ -87,5 +87,5 @@ def test_a_task_on_which_no_layer_is_on_the_way_is_refused(batch, monkeypatch):
 def test_a_step_too_long_for_some_prompts_of_the_read_outs_is_seen(batch, name):
     prefixes = Prefixes.of(batch.xs, batch.ys)
     own = {"step_size": [0.02] * 4} | ({"gamma": [0.01] * 4} if name == "gd_plus_plus" else {})
-    assert planted_transformers._is_stable(name, prefixes, 4, own)
-    assert not planted_transformers._is_stable(name, prefixes, 4, {key: [0.9] * 4 for key in own})
+    assert planted_transformers.is_stable(name, prefixes, 4, own)
+    assert not planted_transformers.is_stable(name, prefixes, 4, {key: [0.9] * 4 for key in own})

@@ -11,7 +11,7 @@ from workbench.benches import verdict
 from workbench.benches.planted import PLANTED, TASKS, Prompts, planted
 from workbench.benches.planted_controls import CONTROLS, by_heart, controls
 from workbench.benches.planted_kin import KIN
-from workbench.benches.verdict import ABSTAINS, HALVES, Confusion, Judged, judged, wilson
+from workbench.benches.verdict import ABSTAINS, CONSTRUCTED, HALVES, Confusion, Judged, judged, wilson
 
 SAMPLE = (0, pytest.param(5, marks=pytest.mark.slow))
 """Tasks whose cases are judged here; `mesascope bench verdict` takes all."""
@@ -63,7 +63,7 @@ def test_cases_are_reproducible_and_of_another_draw_for_every_seed():
         assert a.kind == b.kind
         torch.testing.assert_close(a.layers, b.layers, rtol=0, atol=0)
     assert [case.kind for case in once] != [case.kind for case in other]
-    seeds = [seed for half in HALVES.values() for seed in half]
+    seeds = [*CONSTRUCTED, *(seed for half in HALVES.values() for seed in half)]
     assert len({*seeds, SEED}) == len(seeds) + 1
 
 
@@ -90,8 +90,11 @@ def test_the_confusion_counts_what_was_planted_and_controls_apart():
 
 
 def test_findings_keep_halves_and_kin_apart_and_say_by_which_rules(monkeypatch):
-    def judge_all(draws, tell, n_processes):
+    def judge_all(draws, tell, n_processes, judging=verdict.judge):
         assert n_processes == 2
+        if judging is verdict.judge_constructed:
+            assert draws == [(61, 0), (61, 3), (62, 0), (62, 3)]
+            return {draw: [said("knn", "knn"), said(ABSTAINS, "gd")] for draw in draws}
         kin = replace(said("momentum", "gd"), kin=("momentum",))
         made = {1: [said("gd", "gd"), said(ABSTAINS, ABSTAINS)], 31: [said("gd", "newton")], 32: [kin]}
         return {draw: made[draw[0]] if draw[1] == 0 else [said("cg", "cg")] for draw in draws}
@@ -99,10 +102,12 @@ def test_findings_keep_halves_and_kin_apart_and_say_by_which_rules(monkeypatch):
     monkeypatch.setattr(verdict, "judge_all", judge_all)
     monkeypatch.setattr(verdict, "HALVES", {"tuning": (1,), "held_out": (31, 32)})
     data = verdict.run(print, 2, tasks=[0, 3]).data
-    assert (data["code"], [row["n_planted"] for row in data["rows"]]) == (AGREEMENT_CODE, [2, 3])
+    assert (data["code"], [row["n_planted"] for row in data["rows"]]) == (AGREEMENT_CODE, [2, 3, 4])
     assert (data["tuning"]["right"], data["held_out"]["right"]) == (1.0, pytest.approx(2 / 3))
     assert (data["held_out"]["kin"]["n_planted"], data["held_out"]["kin"]["among"]) == (1, 1)
     assert data["held_out"]["wrong"][0]["verdict"] == "newton"
+    assert (data["constructed"]["right"], data["constructed"]["abstained"]) == (1.0, 0.0), "counted apart"
+    assert [row["name"] for row in data["rows"]] == ["tuning", "held_out", "constructed"]
 
 
 def test_wilsons_interval_is_the_textbooks():

@@ -354,6 +354,7 @@ def test_the_confusion_matrix_has_counts_and_shares_of_rows():
     told = confusion_figure({**CONFUSION, **shares}).layout.title.text
     assert "62.5 % [30 %, 90 %] named right of 8 planted algorithms" in told
     assert "controls" not in told
+    assert max(len(line) for line in told.split("<br>")) < 100, "a line of 900 pixels"
 
 
 def test_many_algorithms_leave_the_panels_their_height(record):

@@ -241,3 +241,6 @@ def test_the_benchmark_of_planted_models_is_read_as_it_is(tmp_path):
     assert planted_confusion(path) == {**found, "former": True}, "it does not say by which rules"
     path.write_text(json.dumps({"held_out": found, "code": AGREEMENT_CODE}))
     assert planted_confusion(path) == {**found, "former": False}
+    assert planted_confusion(path, part="constructed") is None
+    path.write_text(json.dumps({"constructed": found, "code": AGREEMENT_CODE}))
+    assert planted_confusion(path, part="constructed") == {**found, "former": False}

@@ -384,13 +384,16 @@ def test_a_mixture_tells_its_parts(store, root):
 
 def test_planted_models_are_shown_where_the_benchmark_was_run(monkeypatch):
     planted = {"truths": ["gd"], "verdicts": ["gd", None], "counts": [[3, 1]]}
-    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: planted)
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda part="held_out": planted)
     figure, style = verdict_view.show_confusion(None, "light")
+    assert verdict_view.show_constructed(None, "light")[1] == {"display": "block"}
+    assert "weights are written down" in verdict_view.show_constructed(None, "light")[0].layout.title.text
     assert (len(figure.data), style) == (1, {"display": "block"})
     assert "earlier rules" not in figure.layout.title.text
-    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: {**planted, "former": True})
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda part="held_out": {**planted, "former": True})
     assert "earlier rules" in verdict_view.show_confusion(None, "light")[0].layout.title.text
-    monkeypatch.setattr(verdict_view, "planted_confusion", lambda: None)
+    monkeypatch.setattr(verdict_view, "planted_confusion", lambda part="held_out": None)
+    assert verdict_view.show_constructed(None, "light")[1] == {"display": "none"}
     figure, style = verdict_view.show_confusion(None, "light")
     assert (len(figure.data), style) == (0, {"display": "none"})
 

@@ -85,7 +85,7 @@ def _judge(layers: LayerPredictions, known: References, shares: Tensor) -> tuple
     few = shares[:, :n_few] / shares[:, :n_few].sum(1, keepdim=True).clamp(min=1e-9)
 
     def see(said: Tensor) -> Sight:
-        return Sight(said[:, :n_few].double(), known.paths, layers.ys[:n_few], few)
+        return Sight(said[:, :n_few].double(), known.paths, layers.ys[:n_few], few, known.foils)
 
     trained = see(layers.trained)
     nulls = Nulls(

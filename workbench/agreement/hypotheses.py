@@ -22,6 +22,8 @@ _MOMENTUM_STEPS = (*map(float, range(25)), 28.0, 32.0, 40.0, 48.0, 64.0)
 _LEAST_MOMENTUM = (0.0, 0.43)
 """Momentum of .3 at least: with less it is gradient descent."""
 _GD_PLUS_PLUS_STEPS = 12
+_SHORT = (*map(float, range(33)), 40.0, 48.0, 64.0)
+_RIDGES = (0.3, 1.0, 3.0, 10.0)
 _FACTORS = (0.03, 0.07, 0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.1, 1.3, 1.6)
 
 Options = Callable[..., dict[str, Any]]
@@ -42,6 +44,30 @@ def paths(prefixes: Prefixes, scored: slice) -> list[Path]:
     end = asked.run("ols")[0]
     iterating = (replace(path, end=end) for make in made for path in make(asked))
     return [*iterating, *direct_paths(asked)]
+
+
+def ridge_losses(prefixes: Prefixes, scored: slice) -> list[Path]:
+    """Steps of gradient descent on a ridge loss, whose limit is no least squares.
+
+    As the strength vanishes they are those of gradient descent, and in the end they are ridge regression: no layers are
+    called by them, but where they say as much as a sum of two algorithms, that is not what the layers run.
+
+    Args:
+        prefixes: Of the scored prompts.
+        scored: Context positions.
+    """
+    asked = Asked(prefixes, scored)
+    end = asked.run("ols")[0]
+    found = []
+    for told, scale, options in _scales(asked):
+        knobs = [(c / scale, ridge) for c in _FACTORS[1::3] for ridge in _RIDGES]
+        tell, sized = f"{told}, strength {{1:.3g}}", partial(_on_ridge_loss, options)
+        found += _turned("ridge_gd", asked, tell, sized, _SHORT, knobs, (0.0, 0.0))
+    return [replace(path, end=end) for path in found]
+
+
+def _on_ridge_loss(sized: Options, size: float, ridge: float) -> dict[str, Any]:
+    return {**sized(size), "ridge": ridge}
 
 
 def _turned(

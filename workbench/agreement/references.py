@@ -1,7 +1,8 @@
 """The predictions that layers are compared with: iterative families and anchors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from workbench import baselines
 from workbench.agreement.config import AgreementConfig
-from workbench.agreement.hypotheses import paths
+from workbench.agreement.hypotheses import paths, ridge_losses
 from workbench.agreement.path import Path
 from workbench.agreement.similarity import sim_e
 from workbench.baselines import BASELINES, Prefixes
@@ -56,6 +57,7 @@ class References:
         scored: Context positions.
         few: The first of the prompts, for verdict and spectral filters.
         paths: What the layers are held against there.
+        foils: Makes what no layers are called by there, but may be nearer than a sum of two algorithms.
     """
 
     families: dict[str, Family]
@@ -65,6 +67,7 @@ class References:
     scored: slice
     few: Prefixes
     paths: list[Path]
+    foils: Callable[[], list[Path]]
 
 
 def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None, config: AgreementConfig) -> References:
@@ -86,7 +89,9 @@ def references(batch: RegressionBatch, scored: slice, bayes_ridge: float | None,
     families = {name: _family(name, prefixes, ys, scored, config) for name in _families(config)}
     ridges = torch.stack([baselines.predict("ridge", prefixes, ridge=r)[:, scored] for r in RIDGES])
     few = prefixes.part(0, config.n_verdict or _affordable(prefixes, scored))
-    return References(families, anchors, ridges, size, scored, few, paths(few, scored))
+    return References(
+        families, anchors, ridges, size, scored, few, paths(few, scored), partial(ridge_losses, few, scored)
+    )
 
 
 def _affordable(prefixes: Prefixes, scored: slice) -> int:

@@ -1,6 +1,6 @@
 """What the rules of the verdict look at: layers beside algorithms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,12 +48,14 @@ class Sight:
         paths: The algorithms on the same prompts.
         labels: Of the prompts.
         shares: Bootstrap weights of the prompts.
+        foils: Makes paths that no layers are called by, and that no sum of two algorithms may be named beside.
     """
 
     layers: Layers
     paths: Sequence[Path]
     labels: Labels
     shares: Float[Tensor, "resample batch"]
+    foils: Callable[[], Sequence[Path]] = tuple
 
     @cached_property
     def loudness(self) -> Float[Tensor, " layer"]:
@@ -131,6 +133,12 @@ class Sight:
     def blend(self) -> Blend:
         """The nearest sum of two algorithms."""
         return nearest_blend(self.said, self.paths, self.labels)
+
+    @cached_property
+    def foil(self) -> Match | None:
+        """The nearest of the foils; None without any."""
+        foils = self.foils()
+        return next(iter(nearest(self.said, foils, self.labels).values())) if foils else None
 
     @property
     def blend_skill(self) -> float:

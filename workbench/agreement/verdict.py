@@ -95,6 +95,11 @@ def _blend_doubt(sight: Sight) -> str:
     """Why the nearest sum of two algorithms cannot be named, or ""."""
     if sight.blend_skill < SKILL or sight.blend.behind > STEP_BACK:
         return "a sum of two algorithms is nearest, but it explains too little, or falls back"
+    foil = sight.foil
+    if foil is not None and foil.misfit <= sight.blend.misfit:
+        nearer = f"{label(foil.path.algorithm)} ({foil.path.convention}), which is no algorithm of these,"
+        misfits = f"misfits {percent(foil.misfit)} and {percent(sight.blend.misfit)} of the labels' square"
+        return f"{nearer} is nearer than the nearest sum of two ({misfits})"
     return ""
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import baselines
-from workbench.agreement.hypotheses import paths
+from workbench.agreement.hypotheses import paths, ridge_losses
 from workbench.agreement.nulls import relabelled
 from workbench.agreement.path import Path
 from workbench.baselines import Prefixes
@@ -65,6 +65,10 @@ class Prompts:
     def known(self) -> list[Path]:
         """Every algorithm that layers are held against."""
         return paths(self.prefixes, self.scored)
+
+    def foils(self) -> list[Path]:
+        """What no layers are called by."""
+        return ridge_losses(self.prefixes, self.scored)
 
     @cached_property
     def relabelled(self) -> "Prompts":

@@ -68,12 +68,12 @@ def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Re
         ValueError: If no step sizes are found.
     """
     dice = torch.Generator().manual_seed(seed)
-    prefixes, of_read_outs = Prefixes.of(batch.xs, batch.ys), _of_read_outs(task, seed)
-    fitting = Prefixes.of(of_read_outs.xs, of_read_outs.ys)
+    prefixes, fitted_on = Prefixes.of(batch.xs, batch.ys), of_read_outs(task, seed)
+    fitting = Prefixes.of(fitted_on.xs, fitted_on.ys)
     for _ in range(_TRIES):
-        name, n_layers = _one_of(["gd", "gd_plus_plus"], dice), _whole(3, 6, dice)
-        own = _sizes(name, prefixes, n_layers, dice)
-        if _on_the_way(name, prefixes, n_layers, own) >= ON_THE_WAY and _is_stable(name, fitting, n_layers, own):
+        name, n_layers = one_of(["gd", "gd_plus_plus"], dice), whole(3, 6, dice)
+        own = sizes(name, prefixes, n_layers, dice)
+        if _on_the_way(name, prefixes, n_layers, own) >= ON_THE_WAY and is_stable(name, fitting, n_layers, own):
             break
     else:
         raise ValueError(
@@ -83,10 +83,10 @@ def constructed(task: LinearRegression, batch: RegressionBatch, seed: int) -> Re
     told = "; ".join(f"{key} {', '.join(f'{size:.3g}' for size in sizes)}" for key, sizes in own.items())
     fresh = Transformer(model.config, torch.Generator().manual_seed(seed)).to(model.unembed.weight.dtype)
     strangers = {
-        "the untrained model": _read(fresh, task, batch, seed).layers,
+        "the untrained model": read(fresh, task, batch, seed).layers,
         "a model of another task": stranger(task, batch, seed).layers,
     }
-    found = _read(model, task, batch, seed)
+    found = read(model, task, batch, seed)
     return replace(found, kind=f"{name} by hand, {n_layers} layers, {told}", truth=name, strangers=strangers)
 
 
@@ -103,11 +103,11 @@ def stranger(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
     dice, d = torch.Generator().manual_seed(seed), task.d_input
     half = torch.diag((torch.arange(d) < d // 2).double())
     largest = Prefixes.of(batch.xs @ half.to(batch.xs.dtype), batch.ys)
-    size = _sizes("gd", largest, 1, dice)["step_size"][0]
-    n_layers = _whole(3, 6, dice)
+    size = sizes("gd", largest, 1, dice)["step_size"][0]
+    n_layers = whole(3, 6, dice)
     model = CONSTRUCTIONS["preconditioned_gd"].build(d, task.n_context, n_layers, preconditioner=half, step_size=size)
     kind = f"gd by hand on half of the inputs, {n_layers} layers, step size {size:.3g}"
-    return replace(_read(model, task, batch, seed), kind=kind)
+    return replace(read(model, task, batch, seed), kind=kind)
 
 
 def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read:
@@ -120,30 +120,30 @@ def untrained(task: LinearRegression, batch: RegressionBatch, seed: int) -> Read
     """
     dice = torch.Generator().manual_seed(seed)
     config = TransformerConfig(
-        n_layers=_whole(2, 6, dice),
-        d_model=_one_of([16, 32, 64], dice),
-        n_heads=_one_of([1, 2, 4], dice),
-        attention=_one_of(["softmax", "softmax", "linear", "relu"], dice),
-        mlp=_one_of(["none", "gelu", "relu", "swiglu"], dice),
-        norm=_one_of(["none", "layer_norm", "rms_norm"], dice),
-        positions=_one_of(["none", "learned", "rotary"], dice),
-        layout=_one_of(["interleaved", "pairs"], dice),
+        n_layers=whole(2, 6, dice),
+        d_model=one_of([16, 32, 64], dice),
+        n_heads=one_of([1, 2, 4], dice),
+        attention=one_of(["softmax", "softmax", "linear", "relu"], dice),
+        mlp=one_of(["none", "gelu", "relu", "swiglu"], dice),
+        norm=one_of(["none", "layer_norm", "rms_norm"], dice),
+        positions=one_of(["none", "learned", "rotary"], dice),
+        layout=one_of(["interleaved", "pairs"], dice),
     )
     if config.norm == "none" and (config.attention != "softmax" or config.mlp == "swiglu"):
         config = replace(config, n_layers=2)  # a layer multiplies the stream by itself, which soon overflows
     model = Transformer(replace(config, d_input=task.d_input, n_context=task.n_context), dice)
-    normed = config.norm != "none" and _one_of([False, True], dice)
+    normed = config.norm != "none" and one_of([False, True], dice)
     parts = [f"{config.n_heads} heads", config.attention, config.mlp, config.norm, config.positions, config.layout]
     kind = f"untrained, {config.n_layers} layers of width {config.d_model}, {', '.join(parts)}"
-    found = _read(model, task, batch, seed, normed)
+    found = read(model, task, batch, seed, normed)
     return replace(found, kind=kind + (", read after the final norm" if normed else ""))
 
 
 @torch.no_grad()
-def _read(model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False) -> Read:
+def read(model: Transformer, task: LinearRegression, batch: RegressionBatch, seed: int, normed: bool = False) -> Read:
     """What read-outs of every layer, fitted on other prompts, predict of these, and what the model's own would."""
     dtype, split = model.unembed.weight.dtype, 3 * N_FIT // 4
-    fitting = _of_read_outs(task, seed)
+    fitting = of_read_outs(task, seed)
     prompts = (fitting.prompts(0, split), fitting.prompts(split, N_FIT), batch, relabelled(batch))
     raw = [query_streams(model, part.to(dtype=dtype)) for part in prompts]
     train, validation, streams, other = (model.ln_final(found) if normed else found for found in raw)
@@ -152,14 +152,14 @@ def _read(model: Transformer, task: LinearRegression, batch: RegressionBatch, se
     return Read("", None, read_outs.predict(streams), held, read_outs.predict(other))
 
 
-def _of_read_outs(task: LinearRegression, seed: int) -> RegressionBatch:
+def of_read_outs(task: LinearRegression, seed: int) -> RegressionBatch:
     """The prompts that read-outs are fitted on."""
     fitting = task.prompts(seed, "read-outs of planted transformers", 0, N_FIT)
     assert isinstance(fitting, RegressionBatch)
     return fitting
 
 
-def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
+def sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) -> dict[str, list[float]]:
     """Sizes of each step, relative to the largest eigenvalue that most prefixes have left.
 
     Those of GD++ are the same in all layers, as where layers are tied: with free ones, whose step sizes grow as the
@@ -167,13 +167,13 @@ def _sizes(name: str, prefixes: Prefixes, n_layers: int, dice: torch.Generator) 
     """
     if name == "gd_plus_plus":
         left = prefixes.eigenvalues / prefixes.counts.clamp(min=1)[:, None]
-        eta = _uniform(0.5, 1.6, dice) / float(left[:, 1:].amax(-1).quantile(_MOST))
-        gamma = _uniform(0.2, 0.45, dice) / left[:, prefixes.xs.shape[-1] :].max().item()
+        eta = uniform(0.5, 1.6, dice) / float(left[:, 1:].amax(-1).quantile(_MOST))
+        gamma = uniform(0.2, 0.45, dice) / left[:, prefixes.xs.shape[-1] :].max().item()
         return {"step_size": [eta] * n_layers, "gamma": [gamma] * n_layers}
     left = prefixes.eigenvalues[:, 1:] / prefixes.counts[1:, None]
-    vary = _one_of([0.0, 1.0], dice)
-    size, largest = _uniform(0.5, 1.6, dice), float(left.amax(-1).quantile(_MOST))
-    return {"step_size": [min(1.6, size * _uniform(0.6, 1.6, dice) ** vary) / largest for _ in range(n_layers)]}
+    vary = one_of([0.0, 1.0], dice)
+    size, largest = uniform(0.5, 1.6, dice), float(left.amax(-1).quantile(_MOST))
+    return {"step_size": [min(1.6, size * uniform(0.6, 1.6, dice) ** vary) / largest for _ in range(n_layers)]}
 
 
 def _on_the_way(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> int:
@@ -187,20 +187,23 @@ def _on_the_way(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any
     return int(((done > _MOVING[0]) & (done < _MOVING[1])).sum())
 
 
-def _is_stable(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> bool:
+def is_stable(name: str, prefixes: Prefixes, n_layers: int, own: dict[str, Any]) -> bool:
     """Whether no layer says more than ``_LOUDEST`` times the labels' square, where a step too long explodes."""
     options = CONSTRUCTIONS[name].options(n_layers, **own)
     said = baselines.predict(name, prefixes, steps=[n_layers - 1, n_layers], **options).square().sum((1, 2))
     return bool((said <= _LOUDEST * prefixes.ys.square().sum()).all())
 
 
-def _uniform(low: float, high: float, dice: torch.Generator) -> float:
+def uniform(low: float, high: float, dice: torch.Generator) -> float:
+    """A number between two."""
     return low + (high - low) * torch.rand((), generator=dice).item()
 
 
-def _whole(low: int, high: int, dice: torch.Generator) -> int:
+def whole(low: int, high: int, dice: torch.Generator) -> int:
+    """A whole number from the first to the second."""
     return int(torch.randint(low, high + 1, (), generator=dice))
 
 
-def _one_of(items: Sequence[T], dice: torch.Generator) -> T:
-    return items[_whole(0, len(items) - 1, dice)]
+def one_of(items: Sequence[T], dice: torch.Generator) -> T:
+    """One of several."""
+    return items[whole(0, len(items) - 1, dice)]

@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,9 +16,10 @@ from workbench.agreement.sight import Sight
 from workbench.agreement.verdict import weigh
 from workbench.analyses import AGREEMENT_CODE
 from workbench.benches.planted import N_PROMPTS, TASKS, Case, Prompts, planted
+from workbench.benches.planted_constructions import constructions
 from workbench.benches.planted_controls import by_heart, controls
 from workbench.benches.planted_kin import KIN
-from workbench.benches.planted_transformers import constructed, stranger, untrained
+from workbench.benches.planted_transformers import Read, constructed, stranger, untrained
 from workbench.benches.record import Bench, Findings, Sheet
 from workbench.configs import to_data
 from workbench.linalg import cpu_threads
@@ -29,6 +30,8 @@ Draw = tuple[int, int]
 HALVES: dict[Half, tuple[int, ...]] = {"tuning": (1,), "held_out": (51, 52)}
 """Seeds of each half, each a draw of all cases. Rules and thresholds were set while looking at the first half, and at
 draws that are not judged any more: 31, 32, 41, 42."""
+CONSTRUCTED = (61, 62)
+"""Seeds of the constructed transformers, each a draw of all; no rule was set while looking at them."""
 ABSTAINS = "abstains"
 _KIN = tuple(dict.fromkeys(truth for truth, _, _ in KIN))
 _N_RESAMPLES = 300
@@ -149,8 +152,25 @@ def judge(seed: int, index: int) -> list[Judged]:
         return [*(judged(case, prompts) for case in cases), judged(memorised, own)]
 
 
+def judge_constructed(seed: int, index: int) -> list[Judged]:
+    """Every constructed transformer on the prompts of one task.
+
+    Args:
+        seed: Of the draw.
+        index: Which of ``TASKS``.
+    """
+    task, seed = TASKS[index], 100 * seed + index
+    with cpu_threads(1):
+        prompts = Prompts.of(task, seed)
+        return [judged(case, prompts) for case in _cases(constructions(prompts, seed), prompts)]
+
+
 def _transformers(prompts: Prompts, seed: int) -> list[Case]:
     made = [build(prompts.task, prompts.batch, seed) for build in (constructed, untrained, stranger)]
+    return _cases(made, prompts)
+
+
+def _cases(made: Iterable[Read], prompts: Prompts) -> list[Case]:
     scored = prompts.scored
     return [
         Case(
@@ -167,7 +187,7 @@ def _transformers(prompts: Prompts, seed: int) -> list[Case]:
 def judged(case: Case, prompts: Prompts) -> Judged:
     """A case with what the verdict says of it, its nulls at hand."""
     shares = bootstrap_weights(N_PROMPTS, _N_RESAMPLES, torch.Generator().manual_seed(prompts.task.n_context))
-    sight = Sight(case.layers, prompts.known, prompts.labels, shares)
+    sight = Sight(case.layers, prompts.known, prompts.labels, shares, prompts.foils)
     asked = None if case.relabelled is None else replace(sight, layers=case.relabelled)
     others = {name: replace(sight, layers=layers) for name, layers in case.strangers.items()}
     found, task = weigh(sight, Nulls(relabelled=asked, others=others)), prompts.task
@@ -176,17 +196,23 @@ def judged(case: Case, prompts: Prompts) -> Judged:
     return Judged(case.kind, told, case.truth or ABSTAINS, name or ABSTAINS, found.sentence, tuple(found.kin))
 
 
-def judge_all(draws: Sequence[Draw], tell: Callable[[str], None], n_processes: int) -> dict[Draw, list[Judged]]:
+def judge_all(
+    draws: Sequence[Draw],
+    tell: Callable[[str], None],
+    n_processes: int,
+    judging: Callable[[int, int], list[Judged]] = judge,
+) -> dict[Draw, list[Judged]]:
     """Judge all cases of draws, side by side in processes of one thread each; the slowest, of wide inputs, go first.
 
     Args:
         draws: Seed and index of the task.
         tell: Told of each draw that is done.
         n_processes: How many.
+        judging: What judges the cases of a draw.
     """
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, mp_context=spawning) as pool:
-        waiting = {pool.submit(judge, *draw): draw for draw in sorted(draws, key=lambda draw: -draw[1])}
+        waiting = {pool.submit(judging, *draw): draw for draw in sorted(draws, key=lambda draw: -draw[1])}
         done: dict[Draw, list[Judged]] = {}
         for each in as_completed(waiting):
             done[waiting[each]] = each.result()
@@ -197,7 +223,7 @@ def judge_all(draws: Sequence[Draw], tell: Callable[[str], None], n_processes: i
 
 
 def run(tell: Callable[[str], None], n_processes: int | None = None, tasks: Sequence[int] | None = None) -> Findings:
-    """Judge every case of both halves.
+    """Judge every case of both halves, and every constructed transformer, which are counted apart.
 
     Args:
         tell: Told of each set of prompts that is done.
@@ -206,7 +232,8 @@ def run(tell: Callable[[str], None], n_processes: int | None = None, tasks: Sequ
     """
     kept = range(len(TASKS)) if tasks is None else tasks
     draws = {half: [(seed, index) for seed in seeds for index in kept] for half, seeds in HALVES.items()}
-    by_draw = judge_all([draw for each in draws.values() for draw in each], tell, n_processes or os.cpu_count() or 1)
+    n_processes = n_processes or os.cpu_count() or 1
+    by_draw = judge_all([draw for each in draws.values() for draw in each], tell, n_processes)
     cases = {half: [case for draw in each for case in by_draw[draw]] for half, each in draws.items()}
     found = {half: Confusion.of([case for case in each if case.truth not in _KIN]) for half, each in cases.items()}
     kin = {half: Confusion.of([case for case in each if case.truth in _KIN]) for half, each in cases.items()}
@@ -215,9 +242,25 @@ def run(tell: Callable[[str], None], n_processes: int | None = None, tasks: Sequ
         sheet for half in HALVES for sheet in (_sheet(half, found[half]), _kin_sheet(half, kin[half], among[half]))
     ]
     data = {half: {**to_data(found[half]), "kin": {**to_data(kin[half]), "among": among[half]}} for half in HALVES}
+    by_hand = of_constructed(tell, n_processes, kept)
+    rows = [_row(half, each) for half, each in [*found.items(), ("constructed", by_hand)]]
     return Findings(
-        sheets, {"code": AGREEMENT_CODE, "rows": [_row(half, each) for half, each in found.items()], **data}
+        [*sheets, _by_hand_sheet(by_hand)],
+        {"code": AGREEMENT_CODE, "rows": rows, **data, "constructed": to_data(by_hand)},
     )
+
+
+def of_constructed(tell: Callable[[str], None], n_processes: int, tasks: Sequence[int]) -> Confusion:
+    """Judge every constructed transformer.
+
+    Args:
+        tell: Told of each set of prompts that is done.
+        n_processes: How many judge side by side.
+        tasks: Which of ``TASKS``, by index.
+    """
+    draws = [(seed, index) for seed in CONSTRUCTED for index in tasks]
+    by_draw = judge_all(draws, tell, n_processes, judge_constructed)
+    return Confusion.of([case for draw in draws for case in by_draw[draw]])
 
 
 def _row(half: str, found: Confusion) -> dict[str, object]:
@@ -234,6 +277,17 @@ def _sheet(half: str, found: Confusion) -> Sheet:
         *_wrong(found),
     ]
     return _counted(f"Verdicts on the {which}: rows are what was planted", found, remarks)
+
+
+def _by_hand_sheet(found: Confusion) -> Sheet:
+    remarks = [
+        f"named right: {_told(found.right, found.right_ci)} of {found.n_planted} whose algorithm has a name",
+        f"abstained: {_told(found.abstained, found.abstained_ci)} of {found.n_controls} others",
+        *_wrong(found),
+    ]
+    return _counted(
+        "Verdicts on constructed transformers, read out for real: rows are what was written", found, remarks
+    )
 
 
 def _kin_sheet(half: str, found: Confusion, among: int) -> Sheet:
