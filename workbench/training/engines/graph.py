@@ -1,5 +1,6 @@
 """The whole update as one CUDA graph over compiled pieces: sampling, forward, backward, clipping, update rule."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -88,7 +89,8 @@ def _trying(program: Program) -> Iterator[None]:
     """Inside, updates are for trying: afterwards the state is as it was."""
     before = [tensor.clone() for tensor in program.changing()]
     try:
-        with torch.cuda.device(program.device), any_number_of_shapes():
+        with torch.cuda.device(program.device), any_number_of_shapes(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # train.precision says what is wanted
             yield
     finally:
         for tensor, value in zip(program.changing(), before, strict=True):
