@@ -5,7 +5,6 @@ of weights wait until the end, where one batched product serves all layers, and 
 without a copy.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -99,8 +98,6 @@ class WrittenBlocks:
         self.n_layers, self.n_heads, self.d_head = config.n_layers, config.n_heads, config.head_width
         self.scale = config.attention_scale or self.d_head**-0.5
         self._added = compiler(_added)
-        numbers = sum(math.prod(layout.shapes[name]) for name, start in layout.starts.items() if start < layout.n_maps)
-        self._padded = numbers < layout.n_maps
 
     def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
         """The stream after the last block at every so many-th position, differentiable in all three tensors."""
@@ -168,8 +165,7 @@ class WrittenBlocks:
         n_replicas, n_batch, n_positions, d_model = d_out.shape
         n_rows = n_batch * n_positions
         get, b = self.stack.weights(maps, rest), kept.buffers
-        d_maps = maps.new_zeros(maps.shape) if self._padded else maps.new_empty(maps.shape)
-        d_rest = rest.new_zeros(rest.shape)
+        d_maps, d_rest = maps.new_zeros(maps.shape), rest.new_zeros(rest.shape)
         shape = (n_replicas, self.n_layers, n_rows)
         d = {
             "qkv": maps.new_empty(b["qkv"].shape),
