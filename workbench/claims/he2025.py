@@ -81,10 +81,7 @@ HE2025 = (
         arm("he-super", "multi_task_regression", "he_superposition"),
         {
             "share of a head's label weights for one label, below .9": _superposed,
-            "excess risk of both beyond that of own heads (.206), same prompts, above 0": beyond(
-                _FORM, "excess_over_own", lambda x: x > 0
-            ),
-            "the same beyond that of one shared diagonal (.276), below 0": beyond(
+            "excess risk of both beyond that of one shared diagonal (.276), below 0": beyond(
                 _FORM, "excess_ratio", lambda x: x < 0
             ),
         },
