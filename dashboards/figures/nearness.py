@@ -30,7 +30,7 @@ _LEFTMOST, _RIGHTMOST = -1.0, 1.6
 """Ends of intervals beyond are cut."""
 _FARTHEST = 3.0
 """Leans beyond are told by an arrow alone."""
-_LEAN_TOP, _LEAN_ROW, _LEAN_BOTTOM = 92, 34, 60
+_LEAN_TOP, _LEAN_ROW, _LEAN_BOTTOM = 92, 34, 78
 
 
 def mean_misfit(near: Mapping[str, Any]) -> Number:
@@ -70,7 +70,7 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         figure.add_trace(_whisker(name, nearness[name], scheme))
     low, high = _lean_range(nearness)
     lines = ((0.0, f"{label(nearest)}, the nearest", "right"), (0.5, "as near to the other", "center"))
-    for at, told, anchor in (*lines, (1.0, "on the other", "left")):
+    for at, told, anchor in (*lines, (1.0, "on the other", "right")):
         ends = {"x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "y domain"}
         dash = "solid" if at == 0 else "dash"
         figure.add_shape(
@@ -86,7 +86,7 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
             "<sup>in brackets the misfit: mean squared distance, of the labels' square</sup>"
         },
         xaxis={
-            "title": {"text": f"Lean, 0 = {label(nearest)}, 1 = the other; bars: 95 % bootstrap over prompts"},
+            "title": {"text": f"Lean, 0 = {label(nearest)}, 1 = the other<br>bars: 95 % bootstrap over prompts"},
             "range": [low, high],
             "zeroline": False,
         },
