@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,7 @@ from workbench.training import loop
 from workbench.training.building import build_model, load_weights
 from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, TrainConfig
-from workbench.training.loop import Progress, TrainingFailed, train
+from workbench.training.loop import MemoryRanOut, Progress, TrainingFailed, train
 from workbench.training.program import Program
 
 
@@ -540,6 +541,23 @@ def test_a_checkpoint_that_cannot_be_written_ends_training_in_one_sentence(
     assert "\n" not in str(failed.value)
     assert (folder.status().state, folder.status().step) == ("failed", 4)
     assert folder.checkpoint_steps() == [0, 4]
+    assert train(folder) == "finished"
+    assert_same_run(folder, trained(tmp_path, "whole"))
+
+
+def test_memory_that_runs_out_ends_training_in_one_sentence(tmp_path: Path):
+    def run_out() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMany more words.")
+
+    folder = tiny_run(tmp_path)
+    told = (
+        r"^cpu ran out of memory; training was counted to need about \S+ .iB, .* mesascope train --resume .*n_batch.$"
+    )
+    with pytest.raises(MemoryRanOut, match=told):
+        train(folder, at_step(6, run_out))
+    status = folder.status()
+    assert (status.state, status.step) == ("failed", 4)
+    assert re.match(told.replace("^", "^MemoryRanOut: "), status.error or "")
     assert train(folder) == "finished"
     assert_same_run(folder, trained(tmp_path, "whole"))
 

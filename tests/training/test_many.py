@@ -16,13 +16,15 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from tests.helpers import tiny_config, tiny_run
 from tests.training.test_loop import assert_same_run, at_step
 from workbench.errors import InputError
 from workbench.runs import RunFolder
-from workbench.training import groups, many, workers
+from workbench.training import groups, loop, many, workers
 from workbench.training.config import RunConfig, preset_config
+from workbench.training.engines import Started, start
 from workbench.training.groups import groups_of, largest_group, train_group
 from workbench.training.loop import Progress, TrainingFailed, train
 from workbench.training.many import train_many
@@ -129,6 +131,21 @@ def test_a_run_that_cannot_be_trained_does_not_keep_the_others_from_it(tmp_path:
     assert "run 'run-1' is being trained by process" in str(states[1])
     assert isinstance(states[2], InputError)
     assert "must match its checksum" in str(states[2])
+
+
+def test_where_memory_runs_out_fewer_are_trained_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+
+    def small_memory(configs: Sequence[RunConfig], **rest: Any) -> Started:
+        sizes.append(len(configs))
+        if len(configs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return start(configs, **rest)
+
+    runs = folders(tmp_path, [tiny_config(seed=seed) for seed in range(6)])
+    monkeypatch.setattr(loop, "start", small_memory)
+    assert train_group(runs) == ["finished"] * 6
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
 
 
 def test_a_group_that_is_stopped_while_it_is_trained_in_parts_stops_whole(tmp_path: Path):

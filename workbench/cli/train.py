@@ -65,9 +65,9 @@ def run(arguments: Sequence[str]) -> int:
     except InputError:
         return WRONG_INPUT
     except RuntimeError as error:
-        from workbench.training.loop import TrainingFailed
+        from workbench.training.loop import MemoryRanOut, TrainingFailed
 
-        told_by_first = isinstance(error, FailedElsewhere | TrainingFailed)
+        told_by_first = isinstance(error, FailedElsewhere | TrainingFailed) and not isinstance(error, MemoryRanOut)
         if told_by_first and not (isinstance(error, ProcessGone) and error.told_here):
             return FAILED
         raise

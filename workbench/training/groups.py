@@ -4,14 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from workbench.configs import is_count
 from workbench.errors import InputError
 from workbench.models.prompt import plan_of
 from workbench.runs import RunFolder
 from workbench.training.config import RunConfig
-from workbench.training.loop import FINISHED, STOPPED, Report, TrainingFailed, train_together
+from workbench.training.loop import FINISHED, STOPPED, MemoryRanOut, Report, TrainingFailed, train_together
 from workbench.training.memory import largest_group as most_in_memory
 from workbench.training.replicas import program_key
 
@@ -91,11 +89,11 @@ def train_group(runs: Sequence[RunFolder], report: Report | None = None) -> list
     """
     try:
         return train_together(runs, report)
-    except TrainingFailed as error:  # a full disk: it is full for all
-        return [error] * len(runs)
-    except (InputError, torch.OutOfMemoryError) as error:
+    except (InputError, MemoryRanOut) as error:
         if len(runs) == 1:
             return [error]
+    except TrainingFailed as error:  # a full disk: it is full for all
+        return [error] * len(runs)
     half = len(runs) // 2
     first = train_group(runs[:half], report)
     rest = runs[half:]

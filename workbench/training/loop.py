@@ -20,7 +20,7 @@ from workbench.training.checking import check_device
 from workbench.training.config import RunConfig, checkpoint_steps, run_config_from_data
 from workbench.training.distributed import World, joined, local_device
 from workbench.training.engines import Started, start
-from workbench.training.memory import check_fits
+from workbench.training.memory import check_fits, ran_out
 from workbench.training.precision import products
 from workbench.training.replicas import check_same_program
 from workbench.training.threads import sensible_threads
@@ -63,6 +63,10 @@ class TrainingFailed(RuntimeError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
+class MemoryRanOut(TrainingFailed):
+    """Fewer models at a time, or smaller ones, may fit."""
+
+
 Report = Callable[[Progress], None]
 
 
@@ -86,7 +90,7 @@ def train(run: RunFolder, report: Report | None = None) -> str:
 
     Raises:
         InputError: If the run is damaged, its device is missing, memory will not hold it, or another process trains it.
-        TrainingFailed: If loss or weights are no longer finite, or the run folder cannot be written.
+        TrainingFailed: If loss or weights are no longer finite, memory runs out, or the run folder cannot be written.
         FailedElsewhere: If another of several processes has failed or is gone.
     """
     (state,) = train_together([run], report)
@@ -270,15 +274,26 @@ class _Training:
             self.states[i] = state
 
     def fail_all(self, error: BaseException) -> None:
-        """Say in every run that is still going why it is not any more; the error for people if a disk is full."""
+        """Say in every run that is still going why it is not any more; and that for people."""
+        told = self._for_people(error)
         for i in self.written:
-            self._write_failure(i, error)
+            self._write_failure(i, told or error)
+        if told:
+            raise told from error
+
+    def _for_people(self, error: BaseException) -> TrainingFailed | None:
+        path = self.runs[0].path
+        if isinstance(error, torch.OutOfMemoryError):
+            return MemoryRanOut(
+                f"{ran_out(self.configs, self.world)}; the last checkpoint is kept. Make room, then go on with "
+                f"mesascope train --resume {path}, or train anew with a lower train.n_batch."
+            )
         if isinstance(error, OSError):
-            path = self.runs[0].path
-            raise TrainingFailed(
+            return TrainingFailed(
                 f"{path} cannot be written ({error.strerror or error}); the last checkpoint is kept. "
                 f"Make room, then go on with mesascope train --resume {path}."
-            ) from error
+            )
+        return None
 
     def _write_failure(self, i: int, error: BaseException) -> None:
         if self.world.rank != 0:

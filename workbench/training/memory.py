@@ -71,6 +71,12 @@ def check_fits(configs: Sequence[RunConfig], world: World = ALONE) -> None:
     raise InputError(f"train.n_batch {n_batch} needs {_told(bytes_of(n_batch))} {has}; n_batch {most} would fit.")
 
 
+def ran_out(configs: Sequence[RunConfig], world: World = ALONE) -> str:
+    """What to say where memory ran out all the same."""
+    needed, device = training_bytes(configs[0], len(configs), world), configs[0].train.device
+    return f"{device} ran out of memory; training was counted to need {_told(needed)}, so others may hold the rest"
+
+
 def largest_group(config: RunConfig, world: World = ALONE) -> int:
     """How many runs like this one memory can hold at once; they take as much each from the second on."""
     free = _share_of_free(config, world)

@@ -19,10 +19,10 @@ from workbench.errors import InputError
 from workbench.linalg import cpu_threads
 from workbench.runs import RunFolder
 from workbench.training.groups import train_group
-from workbench.training.loop import STOPPED, Progress, Report, TrainingFailed, stop_signals
+from workbench.training.loop import STOPPED, MemoryRanOut, Progress, Report, TrainingFailed, stop_signals
 
 _STDERR = 2
-_ERRORS = {error.__name__: error for error in (InputError, TrainingFailed)}
+_ERRORS = {error.__name__: error for error in (InputError, TrainingFailed, MemoryRanOut)}
 
 
 class WorkerDied(RuntimeError):
