@@ -71,7 +71,7 @@ def test_varied_runs_without_a_name_get_one(call: Call, root: Path):
 
 def test_a_failed_run_is_told_by_name_and_the_others_finish(call: Call, root: Path):
     explosive = ("--train.optimizer", "sgd", "--train.clip-norm", "None", "--train.checkpoint-every", 1)
-    answer = vary(call, "train.lr=1e12,1e-3", words=("--out", "sweep", *explosive, "--train.n-steps", 30))
+    answer = vary(call, "train.lr=1e12,1e-3", words=("--out", "sweep", *explosive))
     assert answer.status == 1
     assert "1 finished, 1 failed\n" in answer.out
     assert re.search(r"^sweep-000 failed: TrainingFailed: the (loss|weights) .* the last checkpoint", answer.err, re.M)
@@ -120,6 +120,8 @@ BAD = [
     ((*LR, "--vary", "train.seed=0..x"), r"--vary train.seed must be a range FIRST\.\.LAST .*; got 0\.\.x\. Write"),
     ((*LR, "--vary", "train.lr=1e-3,0"), "--vary train.lr=0: lr must be a finite number greater than 0; got 0"),
     ((*LR, "--vary", "train.lr=1,2", "--vary", "train.lr=3"), "--vary must name a field once"),
+    ((*LR, "--train.n-steps", "9", "--vary", "train.n_steps=1,2"), "--train.n-steps must be left out beside --vary"),
+    ((*LR, "--model.no-causal", "--vary", "model.causal=True"), "--model.causal must be left out beside --vary"),
     ((*LR, "--vary", "train.device=cpu,abacus"), "train.device must be a device of this machine; got 'abacus'"),
     ((*LR, "--vary", "task.w-scale=1,1e300"), "the first loss must be finite"),
     ((*LR, "--vary"), "--vary"),

@@ -514,7 +514,12 @@ def test_a_loss_that_explodes_between_lines_is_told_with_its_own_step(tmp_path: 
         folder = tiny_run(tmp_path, f"every-{log_every}", lr=1e12, **settings)
         with pytest.raises(TrainingFailed, match=r"at step \d;") as failed:
             train(folder)
-        told.append(str(failed.value).partition("at step ")[2])
+        told.append(int(str(failed.value).partition("at step ")[2].partition(";")[0]))
+        if log_every == 1:
+            *fine, broken = folder.metrics()
+            assert told == [broken["step"]]
+            assert not all(math.isfinite(broken[name]) for name in ("loss", "grad_norm"))
+            assert all(math.isfinite(line[name]) for line in fine for name in ("loss", "grad_norm"))
     assert told[0] == told[1]
     assert folder.metrics()[-1]["step"] == 5
     assert folder.checkpoint_steps() == [0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from workbench.cli.output import clock, note, number, print_json, say, training_progress
-from workbench.cli.parse import default_root, parse
+from workbench.cli.parse import default_root, options_given, parse
 from workbench.cli.record import Verb
 from workbench.errors import FailedElsewhere, InputError, ProcessGone
 from workbench.processes import leads, n_together
@@ -83,10 +83,11 @@ def _run(arguments: Sequence[str]) -> int:
 
     base = _base(arguments)
     config = preset_config(task, base.preset) if base.config is None else _config_from_file(base.config, task)
-    given = parse(_arguments_class(config, base), arguments, f"{VERB.name} {task}", VERB.help)
+    given = parse(_arguments_class(config, base), arguments, f"{VERB.name} {task}", VERB.help, repeated=("vary",))
     if given.resume:
         raise InputError("--resume must stand without a TASK; the run knows its task.")
     if given.vary:
+        _check_not_given_too(given.vary, arguments)
         return _train_varied(dataclasses.replace(config, task=given.task, model=given.model, train=given.train), given)
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
     with joined(resolved.train.device) as world:
@@ -170,6 +171,15 @@ def _train_varied(config: "RunConfig", given: Any) -> int:
     configs = varied(config, [variation(text) for text in given.vary])
     folders = create_runs(configs, _name(configs[0]) if given.out is None else given.out, given.runs)
     return report_many(folders, as_json=given.json)
+
+
+def _check_not_given_too(vary: Sequence[str], arguments: Sequence[str]) -> None:
+    """Refuse a field that is varied and given a value of its own, which would be lost."""
+    given = set(options_given(arguments))
+    for text in vary:
+        name = text.partition("=")[0].strip().replace("_", "-")
+        if name in given:
+            raise InputError(f"--{name} must be left out beside --vary {text}, which gives its values.")
 
 
 def _check_alone() -> None:
