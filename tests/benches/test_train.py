@@ -1,12 +1,17 @@
 """What the benchmark of training steps compares."""
 
+from collections.abc import Mapping
+
+import pytest
 import torch
 
 from tests.helpers import tiny_config
-from workbench.benches import train
+from workbench.benches import accelerator, train
 from workbench.benches.accelerator import PlainRegressor
 from workbench.training.building import build_model
 from workbench.training.config import RunConfig
+from workbench.training.engines import Started
+from workbench.training.program import Program
 
 
 def n_weights(model: torch.nn.Module) -> int:
@@ -33,3 +38,26 @@ def test_rows_have_time_ratio_and_arithmetic():
         assert min(row.ours_ms, row.reference_ms) > 0
         assert row.gflops is not None
         assert abs(row.gflops * row.ours_ms * 1e6 / (row.flops or 1) - 1) < 1e-9
+
+
+def test_a_row_of_an_accelerator_names_the_engine_that_was_timed(monkeypatch: pytest.MonkeyPatch):
+    engines = {"float32": "graph", "tf32": "eager (the capture failed: no compiler)", "bf16": "graph"}
+    program = Program([tiny_config()])
+
+    def started(configs: list[RunConfig]) -> Started:
+        return Started(program, program.update, engines[configs[0].train.precision])
+
+    def timed(steps: Mapping[str, accelerator.Step], note: object) -> dict[str, float]:
+        return {name: float(i + 1) for i, name in enumerate(steps)}
+
+    for name, stand_in in {
+        "start": started,
+        "_measured": timed,
+        "_eager": lambda model, config: program.update,
+    }.items():
+        monkeypatch.setattr(accelerator, name, stand_in)
+    for name in ("GPT2Regressor", "PlainRegressor"):
+        monkeypatch.setattr(accelerator, name, lambda config: None)
+    rows = accelerator.rows(lambda words: None)
+    assert [row.name.partition("82 tokens, ")[2] for row in rows] == [f"{engines[p]}, {p}" for p in engines] * 2
+    assert [(row.ours_ms, row.reference_ms) for row in rows] == [(i, other) for other in (4, 5) for i in (1, 2, 3)]

@@ -14,7 +14,7 @@ from workbench.benches.gpt2 import GPT2Regressor
 from workbench.benches.record import Row
 from workbench.models.transformer import Transformer
 from workbench.training.config import RunConfig, preset_config
-from workbench.training.engines import start
+from workbench.training.engines import Started, start
 from workbench.training.precision import products
 
 _ROUNDS = 5
@@ -53,8 +53,9 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
     base = preset_config("linear_regression", "paper").resolved()
     config = replace(base, train=replace(base.train, device="cuda"))
     ours = {precision: _ours(config, precision, note) for precision in PRECISIONS}
+    advance = {precision: started.advance for precision, started in ours.items()}
     references = {"GPT-2": _eager(GPT2Regressor(config), config), "torch.nn": _eager(PlainRegressor(config), config)}
-    times = _measured({**ours, **references}, note)
+    times = _measured({**advance, **references}, note)
     model, flops = config.model, update_flops(config)
     shape = f"{model.n_layers} layers x {model.d_model} x {model.n_heads} heads, batch {config.train.n_batch}"
     told = {
@@ -63,7 +64,7 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
     }
     return [
         Row(
-            f"paper preset: {shape}, {2 * (model.n_context or 0)} tokens, graph, {precision}",
+            f"paper preset: {shape}, {2 * (model.n_context or 0)} tokens, {ours[precision].engine}, {precision}",
             times[precision],
             told[name],
             times[name],
@@ -74,10 +75,10 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
     ]
 
 
-def _ours(config: RunConfig, precision: str, note: Callable[[str], None]) -> Step:
+def _ours(config: RunConfig, precision: str, note: Callable[[str], None]) -> Started:
     note(f"compiling and capturing, {precision}")
     with products(precision):
-        return start([replace(config, train=replace(config.train, precision=precision))]).advance
+        return start([replace(config, train=replace(config.train, precision=precision))])
 
 
 def _eager(model: nn.Module, config: RunConfig) -> Step:
