@@ -20,6 +20,7 @@ CALLS = {
     *("torch.distributed.all_gather_object", "torch.distributed.gather_object", "torch.distributed.recv_object_list"),
     *("torch.distributed.broadcast_object_list", "torch.distributed.scatter_object_list"),
 }
+LOADS = {"torch.load", "torch.serialization.load"}
 NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "urllib3", "wandb"}
 NETWORK_MODULES = {"urllib.request"}
 WRITES = {"json.dump", "numpy.save", "numpy.savez", "torch.save", "safetensors.torch.save_file"}
@@ -61,8 +62,10 @@ def dangers_of(node: ast.AST, names: dict[str, str]) -> Iterator[str]:
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if name in CALLS:
             yield name
-        if name == "torch.load" and given.get("weights_only") != "True":
-            yield "torch.load without weights_only=True"
+        if name in LOADS and given.get("weights_only") != "True":
+            yield f"{name} without weights_only=True"
+        if name == "numpy.load" and len(node.args) > 2:
+            yield "numpy.load with allow_pickle by place"
         yield from (f"{word}={value}" for word, value in given.items() if word in ONLY_FALSE and value != "False")
 
 
@@ -151,6 +154,11 @@ def test_the_modules_of_all_packages_are_looked_at():
         ("import torch\ntorch.load(f, weights_only=True)", []),
         ("import numpy as np\nnp.load(f, allow_pickle=True)", ["line 2: allow_pickle=True"]),
         ("import numpy as np\nnp.load(f)", []),
+        ("import numpy as np\nnp.load(f, None, True)", ["line 2: numpy.load with allow_pickle by place"]),
+        (
+            "from torch.serialization import load\nload(f)",
+            ["line 2: torch.serialization.load without weights_only=True"],
+        ),
         ("import yaml\nyaml.load(f, Loader=yaml.Loader)", ["line 2: yaml.load"]),
         ("import yaml\nyaml.safe_load(f)", []),
         ("from urllib.request import urlopen", ["line 1: import of urllib.request"]),
