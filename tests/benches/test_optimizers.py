@@ -18,10 +18,10 @@ def test_every_rule_is_trained_with_every_learning_rate_for_the_same_time(monkey
     notes: list[str] = []
     found = optimizers.outcomes(TINY, notes.append)
     assert [(each.optimizer, each.n_steps, each.lr) for each in found] == [
-        ("adam", 4, 4.5e-3),
-        ("adam", 4, 9e-3),
-        ("muon", 2, 4.5e-3),
-        ("muon", 2, 9e-3),
+        ("adam", 4, 6.5e-3),
+        ("adam", 4, 13e-3),
+        ("muon", 2, 6.5e-3),
+        ("muon", 2, 13e-3),
     ]
     assert all(len(each.errors) == 2 and len(each.errors[0]) == 3 for each in found)
     assert len({error for each in found for errors in each.errors for error in errors}) == 24, "no model is another's"
@@ -43,7 +43,7 @@ def test_updates_are_timed_alone_and_in_turn(monkeypatch: pytest.MonkeyPatch):
 def test_schedules_are_stretched_with_the_updates():
     config = preset_config("linear_regression", "demo")
     train = optimizers.stretched(config, 2 * config.train.n_steps).train
-    assert (train.n_steps, train.warmup_steps, train.d_every) == (5000, 250, 124)
+    assert (train.n_steps, train.warmup_steps, train.d_every) == (2700, 136, 66)
     assert optimizers.stretched(config, 1).train.d_every == 1
 
 
