@@ -5,6 +5,7 @@ import torch
 
 from tests.helpers import tiny_config
 from workbench.benches import BENCHES, ensemble
+from workbench.training.groups import largest_group
 
 
 def test_the_plain_update_is_clipped_adam():
@@ -38,9 +39,16 @@ def test_plain_models_learn(n: int, monkeypatch: pytest.MonkeyPatch):
     assert len(set(losses)) == 3, "fresh prompts and changed weights"
 
 
+def test_on_a_cpu_one_shape_is_trained_together_and_the_other_is_not():
+    sizes = [
+        largest_group([ensemble._config(shape, 0, "cpu", "float32")]) for shape in (ensemble._TINY, ensemble._USUAL)
+    ]
+    assert sizes == [8, 1]
+
+
 @pytest.mark.slow
 def test_the_table_has_a_row_for_each_comparison():
     notes: list[str] = []
     rows = BENCHES["ensemble"].run(notes.append)
-    assert len(rows) == 4
+    assert len(rows) == 8
     assert all(row.ours_ms > 0 and row.reference_ms > 0 for row in rows)

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -21,24 +22,45 @@ from workbench.training.precision import products
 
 _ROUNDS = 5
 _ROUND_MS = 1000.0
-_SHAPE = "4 layers x 64, batch 64, d_input 8, 20 examples"
 Step = Callable[[], None]
 Precision = Literal["float32", "tf32", "bf16"]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A model, its prompts, and how many of an update."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_batch: int
+    d_input: int
+    n_context: int
+
+    def __str__(self) -> str:
+        model = f"{self.n_layers} layers x {self.d_model}, batch {self.n_batch}"
+        return f"{model}, d_input {self.d_input}, {self.n_context} examples"
+
+
+_USUAL = _Shape(4, 64, 4, 64, 8, 20)
+_TINY = _Shape(2, 16, 2, 8, 4, 10)
+"""On a CPU, models as small as this are trained together; larger ones one after the other in every process."""
 
 
 def run(note: Callable[[str], None]) -> Sequence[Row]:
     """Milliseconds of whole updates: sampling, forward, backward, clipping, optimiser; rounds alternate."""
     if not torch.cuda.is_available():
-        return _rows(8, "cpu", "float32", note)
-    return [row for precision in ("bf16", "tf32") for row in _rows(64, "cuda", precision, note)]
+        return [row for shape in (_TINY, _USUAL) for row in _rows(shape, 8, "cpu", "float32", note)]
+    return [row for precision in ("bf16", "tf32") for row in _rows(_USUAL, 64, "cuda", precision, note)]
 
 
-def _rows(n: int, device: str, precision: Precision, note: Callable[[str], None]) -> list[Row]:
+def _rows(shape: _Shape, n: int, device: str, precision: Precision, note: Callable[[str], None]) -> list[Row]:
+    configs = [_config(shape, seed, device, precision) for seed in range(n)]
     with products(precision):
-        return _compared([_config(seed, device, precision) for seed in range(n)], device, precision, note)
+        return _compared(configs, f"{shape}, {precision}", device, note)
 
 
-def _compared(configs: Sequence[RunConfig], device: str, precision: str, note: Callable[[str], None]) -> list[Row]:
+def _compared(configs: Sequence[RunConfig], told: str, device: str, note: Callable[[str], None]) -> list[Row]:
     n = len(configs)
     with cpu_threads(1):
         single, together = start(configs[:1]), start(configs)
@@ -51,7 +73,7 @@ def _compared(configs: Sequence[RunConfig], device: str, precision: str, note: C
         }
         one, many, in_turn, plain_one, plain_many = _measured(steps, device, note).values()
     engines = dict.fromkeys(started.engine.partition(" ")[0] for started in (single, together))
-    where = f"{device}, {' and '.join(engines)}, {_SHAPE}, {precision}"
+    where = f"{device}, {' and '.join(engines)}, {told}"
     plain = "torch.func.vmap over grad and functional_call, eager, float32, same prompts, clipping and Adam"
     flops = update_flops(configs[0])
     return [
@@ -62,12 +84,11 @@ def _compared(configs: Sequence[RunConfig], device: str, precision: str, note: C
     ]
 
 
-def _config(seed: int, device: str, precision: Precision) -> RunConfig:
-    task = LinearRegression(d_input=8, n_context=20)
-    model = TransformerConfig(n_layers=4, d_model=64, n_heads=4)
-    return RunConfig(
-        task, model, TrainConfig(n_batch=64, clip_norm=1.0, seed=seed, device=device, precision=precision)
-    ).resolved()
+def _config(shape: _Shape, seed: int, device: str, precision: Precision) -> RunConfig:
+    task = LinearRegression(d_input=shape.d_input, n_context=shape.n_context)
+    model = TransformerConfig(n_layers=shape.n_layers, d_model=shape.d_model, n_heads=shape.n_heads)
+    settings = TrainConfig(n_batch=shape.n_batch, clip_norm=1.0, seed=seed, device=device, precision=precision)
+    return RunConfig(task, model, settings).resolved()
 
 
 def _repeat(step: Step, n: int) -> None:
