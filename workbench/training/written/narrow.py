@@ -61,12 +61,11 @@ class Kept:
 class NarrowBlocks:
     """As ``WrittenBlocks``, for configs without an ``obstacle``."""
 
-    def __init__(self, config: TransformerConfig, layout: FlatLayout, compiler: Callable[[Any], Any]) -> None:
+    def __init__(self, config: TransformerConfig, layout: FlatLayout, compiler: Callable[[Any], Any]) -> None:  # noqa: ARG002  # as others
         self.config, self.stack = config, Stack(layout, config.n_layers)
         self.scale = config.attention_scale or config.head_width**-0.5
         used = sum(math.prod(shape) for name, shape in layout.shapes.items() if layout.starts[name] < layout.n_maps)
         self._without_gaps = used == layout.n_maps  # else padding, whose gradient is 0
-        self._summed = compiler(_summed)
 
     def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
         """The stream after the last block at every so many-th position, differentiable in all three tensors."""
@@ -116,19 +115,10 @@ class NarrowBlocks:
         d_maps = maps.new_empty(maps.shape) if self._without_gaps else maps.new_zeros(maps.shape)
         d_rest = rest.new_zeros(rest.shape)
         weights, into = self.stack.weights(maps, rest), self.stack.weights(d_maps, d_rest)
-        of_attention, norm_1 = attention_gradients(left, weights, into)
-        of_mlp, norm_2 = mlp_gradients(left, weights, into)
-        parts = {**of_attention, **of_mlp}
-        first, second, *sums = self._summed(norm_1, norm_2, *parts.values())
-        found = {"ln1.w": first[:, :, 0], "ln1.b": first[:, :, 1], "ln2.w": second[:, :, 0], "ln2.b": second[:, :, 1]}
-        for name, gradient in {**found, **dict(zip(parts, sums, strict=True))}.items():
-            into[name].copy_(gradient)
+        attention_gradients(left, weights, into)
+        mlp_gradients(left, weights, into)
         return d_maps, d_rest
 
 
 def _of_layer(weights: Weights, layer: int) -> Weights:
     return {name: weight[:, layer] for name, weight in weights.items()}
-
-
-def _summed(*parts: Tensor) -> tuple[Tensor, ...]:
-    return tuple(part.sum(2) for part in parts)

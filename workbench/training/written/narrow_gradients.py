@@ -6,7 +6,7 @@ and c the sum of the former, the gradient of W is P * s + c b, that of s the sum
 the sum of W * c: the norm's own need no further sum over rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import triton
@@ -27,6 +27,7 @@ from workbench.training.written.narrow_parts import (
     tile_of,
     vector,
 )
+from workbench.training.written.sums import summed
 
 
 def _gradient_tiling(n_programs: int, n_rows: int, hidden: int) -> Tiling:
@@ -35,16 +36,12 @@ def _gradient_tiling(n_programs: int, n_rows: int, hidden: int) -> Tiling:
     return Tiling(64, min(64, hidden), 4, 3, parts=parts)
 
 
-def attention_gradients(left: Left, weights: Weights, into: Weights) -> tuple[Weights, Tensor]:
-    """Gradients of the maps and biases of attention, and of the gain and shift of the norm before.
-
-    Where the rows of a block are one part, the former are written ``into`` place; otherwise what comes back are parts,
-    to be summed: ``[replica layer part ...]``. The latter are parts in any case.
-    """
+def attention_gradients(left: Left, weights: Weights, into: Weights) -> None:
+    """Gradients of the maps and biases of attention, and of the gain and shift of the norm before, into place."""
     n_replicas, n_layers, n_rows, d = left.mixed.shape
     cut = _gradient_tiling(4 * n_replicas * n_layers, n_rows, d)
     names = ("attn.qkv.weight", "attn.qkv.bias", "attn.out.weight", "attn.out.bias")
-    parts = _parts(into, names, cut.parts)
+    parts, sum_up = _parts(into, names, cut.parts)
     norm = torch.empty(n_replicas, n_layers, cut.parts * 3, 2, d, device=left.mixed.device)
     read = [weights[name] for name in ("attn.qkv.weight", "ln1.w", "ln1.b")]
     _attention_gradients[(4, cut.parts, n_replicas * n_layers)](
@@ -52,17 +49,18 @@ def attention_gradients(left: Left, weights: Weights, into: Weights) -> tuple[We
         *_aparts(parts.values(), 3), norm, n_rows, n_layers, d, cut.rows, triton.cdiv(n_rows, cut.rows * cut.parts),
         cut.stages, kernels.precision(left.mixed), num_warps=cut.warps, maxnreg=cut.registers,
     )  # fmt: skip
-    return ({} if cut.parts == 1 else parts), norm
+    sum_up()
+    summed(norm, into["ln1.w"], into["ln1.b"])
 
 
-def mlp_gradients(left: Left, weights: Weights, into: Weights) -> tuple[Weights, Tensor]:
+def mlp_gradients(left: Left, weights: Weights, into: Weights) -> None:
     """As ``attention_gradients``, of the MLP, which is computed once more: that is cheaper than writing it down."""
     n_replicas, n_layers, n_rows, d = left.mixed.shape
     names = ("mlp.inner.weight", "mlp.inner.bias", "mlp.out.weight", "mlp.out.bias")
     hidden = weights[names[0]].shape[2]
     chunk = min(64, hidden)
     cut = _gradient_tiling(hidden // chunk * n_replicas * n_layers, n_rows, hidden)
-    parts = _parts(into, names, cut.parts)
+    parts, sum_up = _parts(into, names, cut.parts)
     norm = torch.empty(n_replicas, n_layers, cut.parts * (hidden // cut.chunk), 2, d, device=left.mixed.device)
     read = [weights[name] for name in (*names[:3], "ln2.w", "ln2.b")]
     for first, n_span, every in _spans(left, cut.parts):
@@ -74,7 +72,8 @@ def mlp_gradients(left: Left, weights: Weights, into: Weights) -> tuple[Weights,
             triton.cdiv(n_counted, cut.rows * cut.parts), cut.stages,
             every, is_fast(left.mixed), kernels.precision(left.mixed), num_warps=cut.warps, maxnreg=cut.registers,
         )  # fmt: skip
-    return ({} if cut.parts == 1 else parts), norm
+    sum_up()
+    summed(norm, into["ln2.w"], into["ln2.b"])
 
 
 def _spans(left: Left, n_parts: int) -> list[tuple[int, int, int]]:
@@ -89,12 +88,26 @@ def _spans(left: Left, n_parts: int) -> list[tuple[int, int, int]]:
     return spans if n_layers > 1 else spans[1:]
 
 
-def _parts(into: Weights, names: tuple[str, ...], n_parts: int) -> dict[str, Tensor]:
-    """Where gradients go: their places, or room for ``n_parts`` summands."""
+def _parts(into: Weights, names: tuple[str, ...], n_parts: int) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Where gradients go, ``[replica layer part ...]``, and what brings them into place.
+
+    Those of a layer lie one after the other in the flat vector. So do their summands, if there are several: one kernel
+    sums them all, and zeros where there is none.
+    """
+    places = [into[name] for name in names]
     if n_parts == 1:
-        return {name: into[name][:, :, None] for name in names}
-    shapes = {name: (*into[name].shape[:2], n_parts, *into[name].shape[2:]) for name in names}
-    return {name: torch.empty(shape, device=into[name].device) for name, shape in shapes.items()}
+        return {name: place[:, :, None] for name, place in zip(names, places, strict=True)}, lambda: None
+    starts = [place.storage_offset() for place in places]
+    sizes = [place[0, 0].numel() for place in places]
+    length = starts[-1] + sizes[-1] - starts[0]
+    room = torch.zeros if sum(sizes) < length else torch.empty
+    summands = room(*places[0].shape[:2], n_parts, length, device=places[0].device)
+    parts = {
+        name: summands[..., start - starts[0] :][..., :size].unflatten(-1, place.shape[2:])
+        for name, place, start, size in zip(names, places, starts, sizes, strict=True)
+    }
+    whole = places[0].as_strided((*places[0].shape[:2], length), (*places[0].stride()[:2], 1), starts[0])
+    return parts, lambda: summed(summands[..., None, :], whole)
 
 
 def _aparts(tensors: Iterable[Tensor], n: int) -> list[int]:
