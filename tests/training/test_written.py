@@ -253,7 +253,28 @@ def compare_read_in() -> None:
         torch.testing.assert_close(*both, rtol=1e-5, atol=1e-4)
 
 
+def compare_read_out() -> None:
+    """Several tiles a program and programs, the last ones partly filled, and columns past the last."""
+    from workbench.training.written import read_out, read_out_kernels
+
+    read_out_kernels._PROGRAMS = 2
+    for n_batch, d in ((5, 48), (70, 16), (3, 256)):
+        apart = [d, d, d, 1]
+        flat, stream = torch.randn(2, sum(apart)), torch.randn(2, n_batch, 7, d)
+        labels, counted = torch.randn(2, n_batch, 7), torch.rand(2, n_batch, 7)
+        found = []
+        for module in (read_out_kernels, read_out):
+            into = torch.zeros_like(flat)
+            weights, places = (
+                (gain, shift, weight[:, None], bias)
+                for gain, shift, weight, bias in (part.split(apart, 1) for part in (flat, into))
+            )
+            found.append((*module.losses(stream, labels, counted, weights, places), into))
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
 if __name__ == "__main__":
     compare_kernels()
     compare_wide()
     compare_read_in()
+    compare_read_out()

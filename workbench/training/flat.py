@@ -40,6 +40,11 @@ class FlatLayout:
             for name, start in starts.items()
         }
 
+    def of(self, rest: Float[Tensor, "replica rest"], name: str) -> Float[Tensor, "replica ..."]:
+        """A weight of the second part, of all replicas, as a view."""
+        start, shape = self.starts[name] - self.n_maps, self.shapes[name]
+        return rest[:, start : start + math.prod(shape)].unflatten(1, shape)
+
     def _split(self, part: Tensor, *, maps: bool) -> dict[str, Tensor]:
         names = [name for name, start in self.starts.items() if (start < self.n_maps) == maps]
         pieces = part.split([_padded(self.shapes[name]) for name in names])

@@ -5,6 +5,7 @@ of weights wait until the end, where one batched product serves all layers, and 
 without a copy.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -56,6 +57,7 @@ class Kept:
     buffers: dict[str, Tensor] = field(default_factory=dict)
     logs: list[Tensor] = field(default_factory=list)
     norms: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ class Stack:
         return part.as_strided(
             (part.shape[0], self.n_layers, *shape), (part.stride(0), apart, *inner), part.storage_offset() + offset
         )
+
+    def room(self, maps: Tensor) -> Tensor:
+        """For gradients of the maps: zeros where none is written, between weights."""
+        shapes, starts = self.layout.shapes, self.layout.starts
+        used = sum(math.prod(shapes[name]) for name, start in starts.items() if start < self.layout.n_maps)
+        return maps.new_empty(maps.shape) if used == self.layout.n_maps else maps.new_zeros(maps.shape)
 
     def weights(self, maps: Tensor, rest: Tensor) -> dict[str, Tensor]:
         """Every weight of all layers, by its name in a block."""
@@ -99,17 +107,14 @@ class WrittenBlocks:
         self.scale = config.attention_scale or self.d_head**-0.5
         self._added = compiler(_added)
 
-    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
-        """The stream after the last block at every so many-th position, differentiable in all three tensors."""
-        return differentiable(self.forward, self.backward, stream, maps, rest)[:, :, ::every]
-
     # Forward
 
-    def forward(self, stream: Stream, maps: Tensor, rest: Tensor) -> tuple[Stream, Kept]:
-        """The stream after the last block, and what the backward pass needs."""
+    def forward(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> tuple[Read, Kept]:
+        """The stream after the last block at every so many-th position, and what the backward pass needs."""
         n_replicas, n_batch, n_positions, d_model = stream.shape
         n_rows = n_batch * n_positions
         kept, get = self._buffers(stream, maps.dtype, n_rows), self.stack.weights(maps, rest)
+        kept.every = every
         per_layer = [
             {name: part[:, layer] for name, part in {**get, **kept.buffers}.items()} for layer in range(self.n_layers)
         ]
@@ -133,8 +138,9 @@ class WrittenBlocks:
                     at["post"], at["mlp.out.weight"], at["mlp.out.bias"], at["stream_2"], above["ln1.w"],
                     above["ln1.b"], above["normed_1"], above["stream_1"], onward[layer + 1],
                 )  # fmt: skip
-        added = self.pieces.mapped(at["post"], at["mlp.out.weight"])
-        return self._added(at["stream_2"], added, at["mlp.out.bias"]).reshape(stream.shape), kept
+        before, post = (_read(at[name], n_batch, every) for name in ("stream_2", "post"))
+        out = self._added(before, self.pieces.mapped(post, at["mlp.out.weight"]), at["mlp.out.bias"])
+        return out.unflatten(1, (n_batch, -1)), kept
 
     def _buffers(self, stream: Stream, low: torch.dtype, n_rows: int) -> Kept:
         config, heads = self.config, self.n_heads * self.d_head
@@ -160,12 +166,13 @@ class WrittenBlocks:
 
     # Backward
 
-    def backward(self, d_out: Stream, kept: Kept, maps: Tensor, rest: Tensor) -> tuple[Stream, Tensor, Tensor]:
-        """Gradients with respect to the incoming stream and both parts of the weights."""
-        n_replicas, n_batch, n_positions, d_model = d_out.shape
-        n_rows = n_batch * n_positions
+    def backward(self, d_read: Read, kept: Kept, maps: Tensor, rest: Tensor, d_rest: Tensor) -> tuple[Stream, Tensor]:
+        """Gradients of the incoming stream and of the maps; those of norms are written into ``d_rest``."""
+        n_replicas, n_batch, _, d_model = d_read.shape
         get, b = self.stack.weights(maps, rest), kept.buffers
-        d_maps, d_rest = maps.new_zeros(maps.shape), rest.new_zeros(rest.shape)
+        n_rows = b["post"].shape[2]
+        n_positions = n_rows // n_batch
+        d_maps = self.stack.room(maps)
         shape = (n_replicas, self.n_layers, n_rows)
         d = {
             "qkv": maps.new_empty(b["qkv"].shape),
@@ -183,9 +190,7 @@ class WrittenBlocks:
         qkv_parts = rest.new_empty(n_replicas, self.n_layers, n_attention, 1, b["qkv"].shape[-1])
         received = rest.new_empty(n_replicas, 1, self.pieces.n_received_parts(n_rows), 1, d_model)
         d_total = torch.empty_like(kept.buffers["stream_1"][:, 0])
-        self.pieces.received(
-            d_out.reshape(n_replicas, n_rows, d_model), d_total, d["post"][:, -1], received[:, 0, :, 0]
-        )
+        self.pieces.received(d_read.contiguous(), d_total, d["post"][:, -1], received[:, 0, :, 0], kept.every)
         for layer in reversed(range(self.n_layers)):
             w = {name: weight[:, layer] for name, weight in get.items()}
             at = {name: buffer[:, layer] for name, buffer in b.items()}
@@ -207,7 +212,7 @@ class WrittenBlocks:
                 d["qkv"][:, layer], w["attn.qkv.weight"].mT, d_total, at["stream_1"], *kept.norms[layer, 1],
                 w["ln1.w"], into, norm_parts[:, layer, 0], None,
             )  # fmt: skip
-        done = beside(d_out.device, lambda: self._weight_gradients(d, b, d_maps))
+        done = beside(d_read.device, lambda: self._weight_gradients(d, b, d_maps))
         into = {**self.stack.weights(d_maps, d_rest), "last": self.stack.of(d_maps, "mlp.out.bias")[:, -1:]}
         below = self.stack.of(d_maps, "mlp.out.bias")[:, :-1]  # added in the norm of the next layer
         self.pieces.summed(norm_parts[:, :, 0], into["ln1.w"], into["ln1.b"], below)
@@ -216,7 +221,7 @@ class WrittenBlocks:
         self.pieces.summed(gelu_parts, into["mlp.inner.bias"])
         self.pieces.summed(qkv_parts, into["attn.qkv.bias"])
         done()
-        return d_total.reshape(d_out.shape), d_maps, d_rest
+        return d_total.unflatten(1, (n_batch, -1)), d_maps
 
     def _weight_gradients(self, d: Mapping[str, Tensor], b: Mapping[str, Tensor], d_maps: Tensor) -> None:
         """Products of all layers at once, into the flat gradient."""
@@ -231,40 +236,23 @@ class WrittenBlocks:
             torch.bmm(d_out.flatten(0, 1).mT, read.flatten(0, 1), out=into.view(-1, *into.shape[2:]))
 
 
+def _read(rows: Tensor, n_batch: int, every: int) -> Tensor:
+    """Rows of every so many-th position."""
+    return rows.unflatten(1, (n_batch, -1))[:, :, ::every].flatten(1, 2)
+
+
 def _added(stream: Tensor, added: Tensor, bias: Tensor) -> Tensor:
     return stream + added + bias[:, None]
 
 
 @runtime_checkable
 class Blocks(Protocol):
-    """Blocks with a backward pass of their own."""
+    """Both passes through the blocks."""
 
-    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
-        """The stream after the last block at every so many-th position, differentiable in all three tensors."""
+    def forward(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> tuple[Read, Any]:
+        """The stream after the last block at every so many-th position, and what the backward pass needs."""
         ...
 
-
-Forth = Callable[[Stream, Tensor, Tensor], tuple[Read, Any]]
-"""From the stream and both parts of the weights to the stream after the last block, and what going back needs."""
-
-Back = Callable[[Read, Any, Tensor, Tensor], tuple[Stream, Tensor, Tensor]]
-"""From the gradient of what came out, what is needed, and the weights to gradients of the arguments."""
-
-
-def differentiable(forth: Forth, back: Back, stream: Stream, maps: Tensor, rest: Tensor) -> Read:
-    """What ``forth`` makes of the last three arguments, differentiable in them."""
-    return _Blocks.apply(stream, maps, rest, forth, back)  # type: ignore[return-value]
-
-
-class _Blocks(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, stream: Tensor, maps: Tensor, rest: Tensor, forth: Forth, back: Back) -> Tensor:
-        out, ctx.kept = forth(stream, maps, rest)
-        ctx.back = back
-        ctx.save_for_backward(maps, rest)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *d_outs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        maps, rest = ctx.saved_tensors
-        return *ctx.back(d_outs[0], ctx.kept, maps, rest), None, None
+    def backward(self, d_read: Read, kept: Any, maps: Tensor, rest: Tensor, d_rest: Tensor) -> tuple[Stream, Tensor]:
+        """Gradients of the incoming stream and of the maps; those of norms are written into ``d_rest``."""
+        ...

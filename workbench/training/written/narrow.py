@@ -7,10 +7,8 @@ mixed are kept; going back computes the rest again. After the last attention, on
 read.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from torch import Tensor
 from workbench.models.config import TransformerConfig
 from workbench.training.flat import FlatLayout
 from workbench.training.written import narrow_rows
-from workbench.training.written.blocks import Read, Stack, Stream, differentiable
+from workbench.training.written.blocks import Read, Stack, Stream
 from workbench.training.written.narrow_attention import attention, attention_backward
 from workbench.training.written.narrow_gradients import attention_gradients, mlp_gradients
 from workbench.training.written.narrow_parts import Left, Normed, Places, Weights
@@ -64,12 +62,6 @@ class NarrowBlocks:
     def __init__(self, config: TransformerConfig, layout: FlatLayout, compiler: Callable[[Any], Any]) -> None:  # noqa: ARG002  # as others
         self.config, self.stack = config, Stack(layout, config.n_layers)
         self.scale = config.attention_scale or config.head_width**-0.5
-        used = sum(math.prod(shape) for name, shape in layout.shapes.items() if layout.starts[name] < layout.n_maps)
-        self._without_gaps = used == layout.n_maps  # else padding, whose gradient is 0
-
-    def __call__(self, stream: Stream, maps: Tensor, rest: Tensor, every: int) -> Read:
-        """The stream after the last block at every so many-th position, differentiable in all three tensors."""
-        return differentiable(partial(self.forward, every=every), self.backward, stream, maps, rest)
 
     def _around(self, weights: Weights, layer: int) -> tuple[Weights | None, Weights | None]:
         """The weights of the blocks below and above a boundary between layers."""
@@ -97,9 +89,9 @@ class NarrowBlocks:
     def _room(self, maps: Tensor, shape: tuple[int, ...]) -> Normed:
         return Normed(maps.new_empty(*shape, self.config.d_model), maps.new_empty(shape, dtype=torch.float32))
 
-    def backward(self, d_out: Read, kept: Kept, maps: Tensor, rest: Tensor) -> tuple[Stream, Tensor, Tensor]:
-        """Gradients with respect to the incoming stream and both parts of the weights."""
-        now, weights = d_out.flatten(1, 2).contiguous(), self.stack.weights(maps, rest)
+    def backward(self, d_read: Read, kept: Kept, maps: Tensor, rest: Tensor, d_rest: Tensor) -> tuple[Stream, Tensor]:
+        """Gradients of the incoming stream and of the maps; those of norms are written into ``d_rest``."""
+        now, weights = d_read.flatten(1, 2).contiguous(), self.stack.weights(maps, rest)
         d_qkv = kept.mixed.new_empty(*kept.mixed.shape[:3], 3 * self.config.d_model)
         d_mid, d_post = torch.empty_like(kept.mixed), torch.empty_like(kept.mixed)
         left = Left(kept.norms[0], d_qkv, kept.mixed, d_mid, kept.norms[1], d_post, kept.places)
@@ -109,15 +101,11 @@ class NarrowBlocks:
             if below is not None:
                 scaled, logs = kept.norms[0].scaled[:, layer - 1], kept.logs[layer - 1]
                 attention_backward(scaled, d_mid[:, layer - 1], logs, below, d_qkv[:, layer - 1], self.scale)
-        return now.unflatten(1, (d_out.shape[1], -1)), *self._weight_gradients(left, maps, rest)
-
-    def _weight_gradients(self, left: Left, maps: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        d_maps = maps.new_empty(maps.shape) if self._without_gaps else maps.new_zeros(maps.shape)
-        d_rest = rest.new_zeros(rest.shape)
-        weights, into = self.stack.weights(maps, rest), self.stack.weights(d_maps, d_rest)
+        d_maps = self.stack.room(maps)
+        into = self.stack.weights(d_maps, d_rest)
         attention_gradients(left, weights, into)
         mlp_gradients(left, weights, into)
-        return d_maps, d_rest
+        return now.unflatten(1, (d_read.shape[1], -1)), d_maps
 
 
 def _of_layer(weights: Weights, layer: int) -> Weights:

@@ -145,12 +145,17 @@ def n_attention_parts(n_batch: int, n_positions: int) -> int:  # noqa: ARG001  #
     return n_batch
 
 
-def received(d_out: Rows, d_total: Rows, d_added: Rows, parts: Tensor) -> None:
-    """Copy what comes in, in full and rounded; ``parts [replica part d]`` gets its sum over rows."""
-    d_total.copy_(d_out)
-    d_added.copy_(d_out)
+def received(
+    d_read: Float[Tensor, "replica batch read d"], d_total: Rows, d_added: Rows, parts: Tensor, every: int
+) -> None:
+    """Copy what comes in to every so many-th position, in full and rounded, zeros between.
+
+    ``parts [replica part d]`` gets its sum over rows.
+    """
+    d_total.zero_().unflatten(1, (d_read.shape[1], -1))[:, :, ::every] = d_read
+    d_added.copy_(d_total)
     parts.zero_()
-    parts[:, 0] = d_out.sum(1)
+    parts[:, 0] = d_total.sum(1)
 
 
 def n_received_parts(n_rows: int) -> int:  # noqa: ARG001  # kernels take more

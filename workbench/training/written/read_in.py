@@ -4,13 +4,11 @@ On an accelerator the columns are taken one after the other in kernels of their 
 cut into pieces there, since a few dozen long sums would leave most of it idle.
 """
 
-import math
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import torch
 from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
@@ -45,30 +43,20 @@ class ReadIn:
         self.layout, self.config = layout, model.config
         self._encode = compiler(over(n_replicas, lambda *data: model.encode(batch_of(data))))
 
-    def __call__(self, rest: Float[Tensor, "replica rest"], *parts: Tensor) -> Stream:
-        """The stream, differentiable in the weights."""
-        return _ReadIn.apply(rest, self, *parts)  # type: ignore[return-value]
-
-    def _of(self, rest: Tensor, name: str) -> Tensor:
-        """A weight of all replicas as a view."""
-        start, shape = self.layout.starts[name] - self.layout.n_maps, self.layout.shapes[name]
-        return rest[:, start : start + math.prod(shape)].unflatten(1, shape)
-
-    def forward(self, rest: Tensor, *parts: Tensor) -> tuple[Stream, Prompts]:
+    def forward(self, rest: Float[Tensor, "replica rest"], *parts: Tensor) -> tuple[Stream, Prompts]:
         """The stream, and the prompts as vectors."""
         *data, _ = parts
         prompts = self._encode(*data)
         return _pieces(rest).place(prompts, *self._weights(rest)), prompts
 
-    def backward(self, d_stream: Stream, prompts: Prompts, rest: Tensor) -> Tensor:
-        """The gradient of the weights."""
-        d_rest = torch.zeros_like(rest)
-        _pieces(rest).gradients(d_stream, prompts, *self._weights(d_rest))
-        return d_rest
+    def backward(self, d_stream: Stream, prompts: Prompts, d_rest: Tensor) -> None:
+        """The gradient of the weights, into place."""
+        _pieces(d_rest).gradients(d_stream, prompts, *self._weights(d_rest))
 
     def _weights(self, rest: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        positions = self._of(rest, "positions.weight") if "positions.weight" in self.layout.starts else None
-        return self._of(rest, "embed.weight"), self._of(rest, "embed.bias"), positions
+        layout = self.layout
+        positions = layout.of(rest, "positions.weight") if "positions.weight" in layout.starts else None
+        return layout.of(rest, "embed.weight"), layout.of(rest, "embed.bias"), positions
 
 
 def place(prompts: Prompts, weight: Tensor, bias: Tensor, positions: Tensor | None) -> Stream:
@@ -93,17 +81,3 @@ def _pieces(rest: Tensor) -> ModuleType:
     from workbench.training.written import read_in_kernels
 
     return read_in_kernels
-
-
-class _ReadIn(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rest: Tensor, read_in: ReadIn, *parts: Tensor) -> Tensor:
-        stream, prompts = read_in.forward(rest, *parts)
-        ctx.read_in = read_in
-        ctx.save_for_backward(prompts, rest)
-        return stream
-
-    @staticmethod
-    def backward(ctx: Any, *d_outs: Tensor) -> tuple[Tensor | None, ...]:
-        prompts, rest = ctx.saved_tensors
-        return ctx.read_in.backward(d_outs[0], prompts, rest), *[None] * (len(ctx.needs_input_grad) - 1)

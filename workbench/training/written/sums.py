@@ -13,25 +13,28 @@ def n_received_parts(n_rows: int) -> int:
     return triton.cdiv(n_rows, _ROWS)
 
 
-def received(d_out: Tensor, d_total: Tensor, d_added: Tensor, parts: Tensor) -> None:
-    """Copy ``d_out``, in full and rounded, and sum parts of its rows."""
-    n_replicas, n_rows, d = d_out.shape
-    tensors = (d_out, d_total, d_added, parts)
+def received(d_read: Tensor, d_total: Tensor, d_added: Tensor, parts: Tensor, every: int) -> None:
+    """Copy ``d_read`` to every so many-th position, in full and rounded, and sum parts of the rows."""
+    n_replicas, n_rows, d = d_total.shape
+    tensors = (d_read, d_total, d_added, parts)
     _received[(parts.shape[1], triton.cdiv(d, _COLUMNS), n_replicas)](
-        *(each for tensor in tensors for each in (tensor, tensor.stride(0))), n_rows, d, _ROWS, _COLUMNS,
+        *(each for tensor in tensors for each in (tensor, tensor.stride(0))), n_rows, n_rows // d_read.shape[1],
+        d_read.shape[2], d, every, _ROWS, _COLUMNS,
     )  # fmt: skip
 
 
 @triton.jit
 def _received(
-    d_out, d_out_apart, d_total, d_total_apart, d_added, d_added_apart, parts, parts_apart, n_rows, d,
-    rows: tl.constexpr, columns: tl.constexpr,
+    d_read, d_read_apart, d_total, d_total_apart, d_added, d_added_apart, parts, parts_apart, n_rows, n_positions,
+    n_read, d, every: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
     replica = tl.program_id(2).to(tl.int64)
     row = tl.program_id(0) * rows + tl.arange(0, rows)[:, None]
     column = tl.program_id(1) * columns + tl.arange(0, columns)
     at, inside = row * d + column[None, :], (row < n_rows) & (column < d)[None, :]
-    x = tl.load(d_out + replica * d_out_apart + at, mask=inside, other=0.0)
+    position = row % n_positions
+    come = (row // n_positions * n_read + position // every) * d + column[None, :]
+    x = tl.load(d_read + replica * d_read_apart + come, mask=inside & (position % every == 0), other=0.0)
     tl.store(d_total + replica * d_total_apart + at, x, mask=inside)
     tl.store(d_added + replica * d_added_apart + at, x.to(d_added.dtype.element_ty), mask=inside)
     tl.store(parts + replica * parts_apart + tl.program_id(0) * d + column, tl.sum(x, 0), mask=column < d)
