@@ -231,26 +231,34 @@ def compare_wide() -> None:
 
 
 def compare_read_in() -> None:
-    """More rows than one tile, more coordinates than one column of tiles."""
+    """More rows and prompts than a tile, coordinates than a column of tiles; one position a program, and several."""
+    from workbench.training.written import read_in_kernels
+
+    read_in_kernels._PROGRAMS = 6
+    for sizes in ((2, 13, 6, 3, 80), (1, 40, 3, 21, 24), (8, 3, 3, 1, 16)):
+        for has_positions in (False, True):
+            compare_one_read_in(*sizes, has_positions=has_positions)
+
+
+def compare_one_read_in(n: int, n_batch: int, n_positions: int, n_columns: int, d: int, *, has_positions: bool) -> None:
+    """Against float64."""
     from workbench.training.written import read_in, read_in_kernels
 
-    prompts = torch.randn(2, 5, 14, 3)
-    flat = torch.randn(2, 96 * 3 + 96 + 20 * 96)
-    weight, bias, positions = flat.split([96 * 3, 96, 20 * 96], 1)
-    for place in (None, positions.unflatten(1, (20, 96))):
-        found, expected = (
-            module.place(prompts, weight.unflatten(1, (96, 3)), bias, place) for module in (read_in_kernels, read_in)
+    prompts, d_stream = torch.randn(n, n_batch, n_positions, n_columns), torch.randn(n, n_batch, n_positions, d)
+    weights = torch.randn(n, (n_columns + 1 + 20) * d)
+    found = []
+    for module, dtype in ((read_in_kernels, torch.float32), (read_in, torch.float64)):
+        into = torch.zeros_like(weights, dtype=dtype)
+        arguments, places = (
+            (weight.unflatten(1, (d, n_columns)), bias, positions.unflatten(1, (20, d)) if has_positions else None)
+            for weight, bias, positions in (
+                flat.split([n_columns * d, d, 20 * d], 1) for flat in (weights.to(dtype), into)
+            )
         )
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    for has_positions in (False, True):
-        both = []
-        for module in (read_in_kernels, read_in):
-            d_flat = torch.zeros_like(flat)
-            d_weight, d_bias, d_positions = d_flat.split([96 * 3, 96, 20 * 96], 1)
-            into = d_positions.unflatten(1, (20, 96)) if has_positions else None
-            module.gradients(expected, prompts, d_weight.unflatten(1, (96, 3)), d_bias, into)
-            both.append(d_flat)
-        torch.testing.assert_close(*both, rtol=1e-5, atol=1e-4)
+        stream = module.place(prompts.to(dtype), *arguments)
+        module.gradients(d_stream.to(dtype), prompts.to(dtype), *places)
+        found.append((stream.double(), into.double()))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=2e-5)
 
 
 def compare_read_out() -> None:

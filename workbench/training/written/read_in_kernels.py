@@ -1,17 +1,28 @@
 # pyright: reportMissingImports=false, reportIndexIssue=false, reportAttributeAccessIssue=false
-"""Prompts into the stream, and back: a map of few columns, one after the other while rows stay in registers."""
+"""Prompts into the stream, and back: a map of few columns.
 
-import math
+There, columns are taken one after the other while rows stay in registers; back, as products padded to 16 or 32 columns.
+"""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-_ROWS, _COLUMNS = 64, 64
-_GROUP, _PARTS = 8, 32
-_PROGRAMS, _PIECES = 1024, 16
-"""That keep an accelerator busy with sums, and at most so many pieces of the prompts for that."""
+_ROWS, _COLUMNS, _PROMPTS, _POSITIONS, _PARTS = 64, 64, 64, 16, 32
+"""Rows and columns of a tile of the stream, prompts of a tile of a sum, positions of a program, parts of a last sum."""
+_PROGRAMS = 264
+"""Of sums over prompts, that an accelerator runs at once."""
+
+
+def _columns(d: int) -> int:
+    """Coordinates of the stream of one program."""
+    return min(_COLUMNS, max(16, triton.next_power_of_2(d)))
+
+
+def _padded(n_columns: int) -> int:
+    """Columns of a tile of prompts, with zeros after the last."""
+    return max(16, triton.next_power_of_2(n_columns))
 
 
 def place(prompts: Tensor, weight: Tensor, bias: Tensor, positions: Tensor | None) -> Tensor:
@@ -25,7 +36,7 @@ def place(prompts: Tensor, weight: Tensor, bias: Tensor, positions: Tensor | Non
     """
     (n_replicas, n_batch, n_positions, n_columns), d = prompts.shape, bias.shape[-1]
     out = torch.empty(n_replicas, n_batch, n_positions, d, device=prompts.device, dtype=prompts.dtype)
-    n_rows, columns = n_batch * n_positions, min(_COLUMNS, triton.next_power_of_2(d))
+    n_rows, columns = n_batch * n_positions, _columns(d)
     _place[(triton.cdiv(n_rows, _ROWS), triton.cdiv(d, columns), n_replicas)](
         prompts.contiguous(), weight, bias, bias if positions is None else positions, out, weight.stride(0), n_rows,
         n_positions, d, n_columns, _ROWS, columns, positions is not None, num_warps=4,
@@ -61,84 +72,75 @@ def _place(
 def gradients(d_stream: Tensor, prompts: Tensor, weight: Tensor, bias: Tensor, positions: Tensor | None) -> None:
     """Gradients of ``place``'s last three arguments into tensors that lie as those, from that of the stream."""
     (n_replicas, n_batch, n_positions, n_columns), d = prompts.shape, bias.shape[-1]
-    columns = min(_COLUMNS, triton.next_power_of_2(d))
-    n_groups, n_across = triton.cdiv(n_positions, _GROUP), triton.cdiv(d, columns)
-    wanted = triton.next_power_of_2(triton.cdiv(_PROGRAMS, n_replicas * n_groups * n_across))
-    pieces = math.gcd(n_batch, min(wanted, _PIECES))
-    n_summed = n_batch // pieces
-    by_position = d_stream.new_empty(n_replicas, pieces, n_positions, d)
-    by_column = d_stream.new_empty(n_replicas, pieces * n_groups, n_columns + 1, d)
-    _sum_parts[(n_groups, pieces, n_replicas * n_across)](
-        d_stream.contiguous(), prompts.contiguous(), by_position, by_column, n_summed, n_positions, d,
-        n_across, math.gcd(n_summed, 4), n_columns, _GROUP, columns, num_warps=4,
+    columns = _columns(d)
+    n_across = triton.cdiv(d, columns)
+    each = min(_POSITIONS, triton.cdiv(n_positions, max(1, _PROGRAMS // (n_replicas * n_across))))
+    n_groups, tile = triton.cdiv(n_positions, each), min(_PROMPTS, max(16, triton.next_power_of_2(n_batch)))
+    by_group = d_stream.new_empty(n_replicas, n_groups, n_columns + 1, d)
+    to = bias if positions is None else positions
+    _sum_groups[(n_groups, n_replicas * n_across)](
+        d_stream.contiguous(), prompts.contiguous(), to, to.stride(0), by_group, n_batch, n_positions, d, n_across,
+        each, triton.cdiv(n_batch, tile), n_columns, _padded(n_columns + 1), tile, columns,
+        positions is not None, num_warps=4,
     )  # fmt: skip
-    has_positions = positions is not None
-    _sum_up[(n_columns + 1 + (n_positions if has_positions else 0), n_replicas, n_across)](
-        by_position, by_column, weight, bias, positions if has_positions else bias, weight.stride(0), pieces,
-        pieces * n_groups, n_positions, d, n_columns, _PARTS, columns, num_warps=4,
-    )  # fmt: skip
+    _sum_up[(n_columns + 1, n_replicas, n_across)](
+        by_group, weight, bias, weight.stride(0), n_groups, d, n_columns, _PARTS, columns, num_warps=4
+    )
 
 
 @triton.jit
-def _sum_parts(
-    d_stream, prompts, by_position, by_column, n_summed, n_positions, d, n_across, at_once: tl.constexpr,
-    n_columns: tl.constexpr, group: tl.constexpr, columns: tl.constexpr,
+def _sum_groups(
+    d_stream, prompts, positions, apart, by_group, n_batch, n_positions, d, n_across, each: tl.constexpr,
+    n_tiles: tl.constexpr, n_columns: tl.constexpr, padded: tl.constexpr, tile: tl.constexpr, columns: tl.constexpr,
+    has_positions: tl.constexpr,
 ):  # fmt: skip
-    """Of some positions, sums over some prompts; over all of these, sums of products with each column, and the sum."""
-    part, piece = tl.program_id(0), tl.program_id(1)
-    replica = (tl.program_id(2) // n_across).to(tl.int64)
-    n_batch = n_summed * tl.num_programs(1)
-    position = part * group + tl.arange(0, group)
-    column = tl.program_id(2) % n_across * columns + tl.arange(0, columns)
-    there, inside = position < n_positions, column < d
-    both = there[:, None] & inside[None, :]
-    total = tl.zeros([group, columns], tl.float32)
-    products = ()
-    for _ in tl.static_range(n_columns):
-        products += (tl.zeros([group, columns], tl.float32),)
-    first = piece * n_summed
-    while first < (piece + 1) * n_summed:
-        for later in tl.static_range(at_once):
-            row = (replica * n_batch + first + later) * n_positions + position
-            x = tl.load(d_stream + row[:, None] * d + column[None, :], mask=both, other=0.0)
-            total += x
-            more = ()
-            for i in tl.static_range(n_columns):
-                times = tl.load(prompts + row * n_columns + i, mask=there, other=0.0)
-                more += (products[i] + x * times[:, None],)
-            products = more
-        first += at_once
-    to = by_position + ((replica * tl.num_programs(1) + piece) * n_positions + position)[:, None] * d + column[None, :]
-    tl.store(to, total, mask=both)
-    number = (replica * tl.num_programs(1) + piece) * tl.num_programs(0) + part
-    for i in tl.static_range(n_columns):
-        tl.store(by_column + (number * (n_columns + 1) + i) * d + column, tl.sum(products[i], 0), mask=inside)
-    tl.store(by_column + (number * (n_columns + 1) + n_columns) * d + column, tl.sum(total, 0), mask=inside)
+    """Of some positions, sums over all prompts: of products with each column, and after these, of the gradient itself.
+
+    Prompts get a column of ones, so that the last sum is one of the products: it is what the position gets.
+    """
+    group, replica = tl.program_id(0), (tl.program_id(1) // n_across).to(tl.int64)
+    column = tl.program_id(1) % n_across * columns + tl.arange(0, columns)
+    k, number = tl.arange(0, padded), tl.arange(0, tile)
+    inside = column < d
+    read = d_stream + replica * n_batch * n_positions * d + column[None, :]
+    times = prompts + replica * n_batch * n_positions * n_columns + k[None, :]
+    total = tl.zeros([columns, padded], tl.float32)
+    for i in tl.static_range(each):
+        position = group * each + i
+        found = tl.zeros([columns, padded], tl.float32)
+        for t in tl.range(0, n_tiles, num_stages=1):
+            prompt = t * tile + number
+            row = prompt * n_positions + position
+            there = ((prompt < n_batch) & (position < n_positions))[:, None]
+            x = tl.load(read + row[:, None] * d, mask=there & inside[None, :], other=0.0)
+            y = tl.load(times + row[:, None] * n_columns, mask=there & (k < n_columns)[None, :], other=0.0)
+            y = tl.where((k == n_columns)[None, :], 1.0, y)
+            found = tl.dot(tl.trans(x), y, found, input_precision="tf32x3")
+        if has_positions:
+            to = positions + replica * apart + position * d + column[:, None] + 0 * k[None, :]
+            tl.store(to, found, mask=inside[:, None] & ((k == n_columns) & (position < n_positions))[None, :])
+        total += found
+    to = by_group + (replica * tl.num_programs(0) + group) * (n_columns + 1) * d
+    tl.store(to + k[None, :] * d + column[:, None], total, mask=inside[:, None] & (k <= n_columns)[None, :])
 
 
 @triton.jit
 def _sum_up(
-    by_position, by_column, weight, bias, positions, apart, pieces, n_parts, n_positions, d, n_columns: tl.constexpr,
-    parts: tl.constexpr, columns: tl.constexpr,
-):  # fmt: skip
-    """One program sums the parts of a column's weight, then of the bias, then of a position."""
+    by_group, weight, bias, apart, n_groups, d, n_columns: tl.constexpr, parts: tl.constexpr, columns: tl.constexpr
+):
+    """One program sums a column's weight over groups of positions, the last one the bias."""
     which, replica = tl.program_id(0), tl.program_id(1).to(tl.int64)
     column = tl.program_id(2) * columns + tl.arange(0, columns)
     inside = column < d
-    position = which - n_columns - 1
-    wide = (n_columns + 1) * d
-    start, step, count = by_column + replica * n_parts * wide + which * d, wide, n_parts
+    start = by_group + (replica * n_groups * (n_columns + 1) + which) * d + column[None, :]
+    total = tl.zeros([parts, columns], tl.float32)
+    first = 0
+    while first < n_groups:
+        number = first + tl.arange(0, parts)
+        mask = (number < n_groups)[:, None] & inside[None, :]
+        total += tl.load(start + number[:, None] * (n_columns + 1) * d, mask=mask, other=0.0)
+        first += parts
     to = weight + replica * apart + column * n_columns + which
     if which == n_columns:
         to = bias + replica * apart + column
-    if which > n_columns:
-        start, step, count = by_position + (replica * pieces * n_positions + position) * d, n_positions * d, pieces
-        to = positions + replica * apart + position * d + column
-    total = tl.zeros([parts, columns], tl.float32)
-    first = 0
-    while first < count:
-        number = first + tl.arange(0, parts)
-        mask = (number < count)[:, None] & inside[None, :]
-        total += tl.load(start + number[:, None] * step + column[None, :], mask=mask, other=0.0)
-        first += parts
     tl.store(to, tl.sum(total, 0), mask=inside)

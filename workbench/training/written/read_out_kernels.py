@@ -8,9 +8,9 @@ from torch import Tensor
 
 from workbench.models.norm import EPSILON
 
-_SIZE, _PROGRAMS, _MOST_TILES = 1024, 528, 8
+_SIZE, _PROGRAMS, _MOST_TILES = 1024, 2112, 8
 """Numbers of a tile, programs that keep an accelerator busy, and at most so many tiles after each other in one."""
-_PARTS, _COLUMNS = 64, 64
+_PARTS, _COLUMNS = 256, 16
 
 
 def losses(
