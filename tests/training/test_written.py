@@ -153,6 +153,9 @@ def test_widths_of_broken_tiles_are_left_to_the_kernels_without_products(shape: 
 NARROW = TransformerConfig(n_layers=2, d_model=32, n_heads=2, d_mlp=128)
 WIDE = TransformerConfig(n_layers=2, d_model=64, n_heads=1, d_mlp=192)
 PAPER = TransformerConfig(n_layers=3, d_model=256, n_heads=8, d_mlp=1024)
+ROUNDED, CANCELLED = 1e-2, 3e-4
+"""Most that products rounded to bf16 may change a weight's gradient: this part of itself and, where much of a sum over
+rows cancels, of the gradient of all weights. Automatic differentiation with such products changes them as much."""
 
 
 def configs_of(model: TransformerConfig, n: int, n_context: int, **train: Any) -> list[RunConfig]:
@@ -177,7 +180,10 @@ def test_more_prompts_than_a_grid_has_programs_are_left_to_the_other_kernels(mod
     ("model", "n_replicas", "n_context"),
     [(NARROW, 1, 20), (NARROW, 64, 20), (WIDE, 1, 33), (WIDE, 3, 20), (PAPER, 1, 41)],
 )
-def test_rounded_gradients_are_near_the_exact_ones(model: TransformerConfig, n_replicas: int, n_context: int):
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_every_rounded_gradient_is_near_the_exact_one(
+    model: TransformerConfig, n_replicas: int, n_context: int, noise: float
+):
     """One narrow model takes small tiles and several parts of a sum, 64 take large ones and one part."""
     from workbench.training.written import wide
 
@@ -188,13 +194,23 @@ def test_rounded_gradients_are_near_the_exact_ones(model: TransformerConfig, n_r
     used = blocks.pieces.__name__ if isinstance(blocks, WrittenBlocks) else type(blocks).__name__
     others = wide.obstacle(model, torch.cuda.get_device_capability()[0])
     assert used.endswith("NarrowBlocks" if model == NARROW else ".kernels" if others else ".wide")
-    program.parts = program._draw(program.step)
-    maps, rest = program._leaves()
-    exact = Autograd(build_model(configs[0]), program.layout, n_replicas, as_it_is)((maps.float(), rest), program.parts)
-    losses, gradients = program._differentiate((maps, rest), program.parts)
-    torch.testing.assert_close(losses, exact[0], rtol=1e-2, atol=0)
-    for found, expected in zip(gradients, exact[1], strict=True):
-        assert (found.float() - expected).norm() < 1e-2 * expected.norm()
+    generator = torch.Generator("cuda").manual_seed(0)
+    maps, rest = (
+        part + noise * torch.randn(part.shape, generator=generator, device="cuda").to(part.dtype)
+        for part in program._leaves()
+    )
+    parts = program._draw(program.step)
+    exact = Autograd(build_model(configs[0]), program.layout, n_replicas, as_it_is)((maps.float(), rest), parts)
+    losses, gradients = program._differentiate((maps, rest), parts)
+    torch.testing.assert_close(losses, exact[0], rtol=ROUNDED, atol=0)
+    for replica in range(n_replicas):
+        found, expected = (
+            program.layout.split(*(part[replica].double() for part in each)) for each in (gradients, exact[1])
+        )
+        whole = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
+        for name, gradient in expected.items():
+            error = (found[name] - gradient).norm()
+            assert error <= ROUNDED * gradient.norm() + CANCELLED * whole, (name, replica)
 
 
 def compare_kernels() -> None:
