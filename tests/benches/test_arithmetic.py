@@ -34,3 +34,11 @@ def test_the_demo_takes_two_billion_operations_and_73_megabytes_at_least():
     assert update_flops(demo) == pytest.approx(1.9e9, rel=0.1)
     by_hand = 4 * (6 * sum(p.numel() for p in build_model(demo).parameters()) + 2 * 128 * 24 * 5 * (8 * 48 + 2 * 96))
     assert update_bytes(demo) == by_hand
+
+
+def test_bf16_moves_two_bytes_inside_layers_four_of_the_stream_and_a_rounded_copy_of_the_weights():
+    paper = preset_config("linear_regression", "paper").resolved()
+    low = replace(paper, train=replace(paper.train, precision="bf16"))
+    n_weights, n_rows = sum(p.numel() for p in build_model(paper).parameters()), 64 * 82 * 12
+    assert update_bytes(paper) == 24 * n_weights + 2 * n_rows * 4 * (8 * 256 + 2 * 1024)
+    assert update_bytes(low) == 28 * n_weights + 2 * n_rows * (4 * 2 * 256 + 2 * (6 * 256 + 2 * 1024))

@@ -61,3 +61,8 @@ def test_a_row_of_an_accelerator_names_the_engine_that_was_timed(monkeypatch: py
     rows = accelerator.rows(lambda words: None)
     assert [row.name.partition("82 tokens, ")[2] for row in rows] == [f"{engines[p]}, {p}" for p in engines] * 2
     assert [(row.ours_ms, row.reference_ms) for row in rows] == [(i, other) for other in (4, 5) for i in (1, 2, 3)]
+    exact, tf32, low = (row.bytes for row in rows[:3])
+    assert exact == tf32
+    assert low is not None
+    assert exact is not None
+    assert exact / 2 < low < exact

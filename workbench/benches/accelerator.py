@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from workbench.batch import RegressionBatch
-from workbench.benches.arithmetic import update_flops
+from workbench.benches.arithmetic import update_bytes, update_flops
 from workbench.benches.gpt2 import GPT2Regressor
 from workbench.benches.record import Row
 from workbench.models.transformer import Transformer
-from workbench.training.config import RunConfig, preset_config
+from workbench.training.config import Precision, RunConfig, preset_config
 from workbench.training.engines import Started, start
 from workbench.training.precision import products
 
 _ROUNDS = 5
 _N_STEPS = 40
-PRECISIONS = ("float32", "tf32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
 Step = Callable[[], None]
 
 
@@ -69,16 +69,21 @@ def rows(note: Callable[[str], None]) -> Sequence[Row]:
             told[name],
             times[name],
             flops,
+            update_bytes(_in(config, precision)),
         )
         for name in references
         for precision in PRECISIONS
     ]
 
 
-def _ours(config: RunConfig, precision: str, note: Callable[[str], None]) -> Started:
+def _ours(config: RunConfig, precision: Precision, note: Callable[[str], None]) -> Started:
     note(f"compiling and capturing, {precision}")
     with products(precision):
-        return start([replace(config, train=replace(config.train, precision=precision))])
+        return start([_in(config, precision)])
+
+
+def _in(config: RunConfig, precision: Precision) -> RunConfig:
+    return replace(config, train=replace(config.train, precision=precision))
 
 
 def _eager(model: nn.Module, config: RunConfig) -> Step:

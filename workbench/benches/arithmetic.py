@@ -45,14 +45,15 @@ def _blocks(config: RunConfig) -> int:
 
 
 def update_bytes(config: RunConfig) -> int:
-    """Bytes of float32 that one update of Adam must move through memory that holds nothing from the last update.
+    """Bytes that one update of Adam must move through memory that holds nothing from the last update.
 
     Weights and both moments are read and written once; what the backward pass needs of a layer is written and read
     once: what every linear map reads, queries, keys and values, the hidden units before their nonlinearity, and the
-    stream before each norm.
+    stream before each norm. All of it is float32; under bf16 that inside layers takes two bytes, but not the stream,
+    and a rounded copy of the weights is written and read. Kernels that compute some of it once more move less.
     """
-    model = config.model
+    model, is_low = config.model, config.train.precision == "bf16"
     n_weights = sum(parameter.numel() for parameter in build_model(config).parameters())
-    heads = model.n_heads * model.head_width
-    kept = model.n_layers * (4 * model.d_model + 4 * heads + 2 * model.mlp_width)
-    return 4 * (6 * n_weights + 2 * config.train.n_batch * _positions(config) * kept)
+    inside = 2 * model.d_model + 4 * model.n_heads * model.head_width + 2 * model.mlp_width
+    kept = model.n_layers * (4 * 2 * model.d_model + (2 if is_low else 4) * inside)
+    return (28 if is_low else 24) * n_weights + 2 * config.train.n_batch * _positions(config) * kept

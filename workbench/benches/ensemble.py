@@ -4,26 +4,24 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from workbench.batch import RegressionBatch
-from workbench.benches.arithmetic import update_flops
+from workbench.benches.arithmetic import update_bytes, update_flops
 from workbench.benches.record import Bench, Row
 from workbench.linalg import cpu_threads
 from workbench.models.config import TransformerConfig
 from workbench.tasks import LinearRegression
 from workbench.training.building import build_model
-from workbench.training.config import RunConfig, TrainConfig
+from workbench.training.config import Precision, RunConfig, TrainConfig
 from workbench.training.engines import start
 from workbench.training.precision import products
 
 _ROUNDS = 5
 _ROUND_MS = 1000.0
 Step = Callable[[], None]
-Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,12 @@ def _compared(configs: Sequence[RunConfig], told: str, device: str, note: Callab
     engines = dict.fromkeys(started.engine.partition(" ")[0] for started in (single, together))
     where = f"{device}, {' and '.join(engines)}, {told}"
     plain = "torch.func.vmap over grad and functional_call, eager, float32, same prompts, clipping and Adam"
-    flops = update_flops(configs[0])
+    flops, n_bytes = update_flops(configs[0]), update_bytes(configs[0])
     return [
-        Row(f"update of 1 model: {where}", one, plain, plain_one, flops),
-        Row(f"update of {n} models: {where}", many, "1 model", one, n * flops),
-        Row(f"update of {n} models: {where}", many, "as many one after the other", in_turn, n * flops),
-        Row(f"update of {n} models: {where}", many, plain, plain_many, n * flops),
+        Row(f"update of 1 model: {where}", one, plain, plain_one, flops, n_bytes),
+        Row(f"update of {n} models: {where}", many, "1 model", one, n * flops, n * n_bytes),
+        Row(f"update of {n} models: {where}", many, "as many one after the other", in_turn, n * flops, n * n_bytes),
+        Row(f"update of {n} models: {where}", many, plain, plain_many, n * flops, n * n_bytes),
     ]
 
 

@@ -20,6 +20,8 @@ _MOST_STEPS = 10**9
 _MOST_CHECKPOINTS = 10**6
 """The steps with a checkpoint are listed in memory."""
 
+Precision = Literal["float32", "float64", "tf32", "bf16"]
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -67,7 +69,7 @@ class TrainConfig:
     """Log-spaced checkpoints per factor of ten in steps, from step 1 on, beside the one at step 0; 0 for none."""
     log_every: int = 20
     """Updates between lines of metrics.jsonl."""
-    precision: Literal["float32", "float64", "tf32", "bf16"] = "float32"
+    precision: Precision = "float32"
     """Of weights, data and arithmetic. With tf32 and bf16, for accelerators, weights are float32 and matrix products
     are rounded: all of them to tf32, or those inside the blocks to bfloat16."""
     engine: Literal["auto", "eager", "graph"] = "auto"
