@@ -1,5 +1,7 @@
 """How many operations an update takes at least, and how many bytes it moves: floors beside measured times."""
 
+from dataclasses import replace
+
 from workbench.models.kinds import LAYOUTS, MLPS, OUTPUTS
 from workbench.models.prompt import plan_of
 from workbench.training.building import build_model
@@ -53,7 +55,8 @@ def update_bytes(config: RunConfig) -> int:
     and a rounded copy of the weights is written and read. Kernels that compute some of it once more move less.
     """
     model, is_low = config.model, config.train.precision == "bf16"
-    n_weights = sum(parameter.numel() for parameter in build_model(config).parameters())
+    here = build_model(replace(config, train=replace(config.train, device="cpu", precision="float32")))
+    n_weights = sum(parameter.numel() for parameter in here.parameters())
     inside = 2 * model.d_model + 4 * model.n_heads * model.head_width + 2 * model.mlp_width
     kept = model.n_layers * (4 * 2 * model.d_model + (2 if is_low else 4) * inside)
     return (28 if is_low else 24) * n_weights + 2 * config.train.n_batch * _positions(config) * kept
