@@ -4,11 +4,13 @@ import json
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Call
 from tests.cli.test_train import TINY
+from workbench.cli.many import _best
 from workbench.runs import RunFolder, run_names
 from workbench.training import many
 from workbench.training.program import Program
@@ -80,6 +82,15 @@ def test_a_failed_run_is_told_by_name_and_the_others_finish(call: Call, root: Pa
     assert answer.status == 1
     assert [told["state"] for told in answer.document["runs"]] == ["failed", "finished"]
     assert answer.document["runs"][0]["error"].startswith("TrainingFailed: the ")
+
+
+def test_what_comes_next_is_the_run_nearest_to_least_squares_not_that_of_the_least_noise():
+    def told(name: str, loss: float | None, excess: float | None) -> dict[str, Any]:
+        return {"run": name, "loss": loss, "excess": excess}
+
+    quiet, noisy = told("quiet", 0.3, 0.2), told("noisy", 0.9, 0.1)
+    assert _best([quiet, noisy]) is noisy
+    assert _best([quiet, noisy, told("likelihood", 0.4, None)]) is quiet
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:

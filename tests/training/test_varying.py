@@ -61,6 +61,10 @@ def test_shapes_of_the_model_follow_the_task():
         (["train.seed=1.5"], r"--vary train.seed=1.5: .*seed must be a whole number; got 1.5"),
         (["train.lr=fast"], "--vary train.lr=fast: .*lr must be a number"),
         (["train.lr=nan"], "--vary train.lr=nan: .*lr must be a finite number greater than 0; got nan"),
+        (
+            ["train.betas=0.9"],
+            r"--vary train.betas=0.9: .* by spaces: --vary 'train.betas=0\.9\S* 0\.9\S*'\.$",
+        ),
         (["train.seed=0,1", "train.lr=-1"], "--vary train.seed=0, train.lr=-1: lr must be"),
         (["task.d-input=0"], "--vary task.d_input=0: d_input must be"),
         (["task.d-input=1"], "--vary task.d_input=1: train.d_start must be at most the task's 1"),

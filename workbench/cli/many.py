@@ -100,9 +100,14 @@ def _print(outcomes: Sequence[Mapping[str, Any]], varied: Mapping[str, Sequence[
     if unfinished:
         say(f"next: mesascope train --resume {' '.join(unfinished)}")
     elif counts[FINISHED]:
-        finished = [each for each in outcomes if each["state"] == FINISHED]
-        best = min(finished, key=lambda each: math.inf if each["loss"] is None else each["loss"])
+        best = _best([each for each in outcomes if each["state"] == FINISHED])
         say(f"next: mesascope agree {best['path']}")
+
+
+def _best(finished: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The run with the least loss over least squares: losses of other noise do not compare. By loss if one has none."""
+    by = "loss" if any(each["excess"] is None for each in finished) else "excess"
+    return min(finished, key=lambda each: math.inf if each[by] is None else each[by])
 
 
 def _shown(value: Any) -> str:

@@ -146,7 +146,12 @@ def _with_values(data: Mapping[str, Any], values: Mapping[tuple[str, str], Any])
         return run_config_from_data(changed).resolved()
     except InputError as error:
         told = ", ".join(f"{part}.{name}={value}" for (part, name), value in values.items())
-        raise InputError(f"--vary {told}: {error}") from error
+        single = [
+            f" Separate its numbers by spaces: --vary '{part}.{name}={' '.join(map(str, data[part][name]))}'."
+            for (part, name), value in values.items()
+            if isinstance(data[part].get(name), list | tuple) and not isinstance(value, list)
+        ]
+        raise InputError(f"--vary {told}: {error}{''.join(single)}") from error
 
 
 def differing(configs: Sequence[RunConfig]) -> dict[str, list[Any]]:
