@@ -184,6 +184,7 @@ BAD = [
     (("train", "--resume", "tiny", "--resume", "tiny"), "--resume must be given once, with all that it takes"),
     ((*LR, "--model.causal", "False"), "--model.causal must .* got False. Write --model.causal or --model.no-causal.$"),
     ((*LR, "--model.no_causal=yes"), "--model.no_causal must .* got yes. Write --model.causal or --model.no-causal.$"),
+    ((*LR, "--out", "twice", "twice"), "Unrecognized options: twice"),
     ((*LR, "--train.n-step", "4"), "--train.n-step.* Perhaps you meant --train.n-steps"),
     ((*LR, "--colour", "red"), "Unrecognized options: --colour"),
     ((*LR, "--train.n-steps"), "--train.n-steps"),

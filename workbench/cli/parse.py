@@ -72,6 +72,8 @@ def _switch_with_value(arguments: Sequence[str], line: str) -> str:
         return ""
     unknown = line.removeprefix(_UNKNOWN).partition(" (see ")[0].split(", ")
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    if words.count(unknown[0]) > unknown.count(unknown[0]):  # some option does take it
+        return ""
     for option, value in pairwise(words):
         if option.startswith("--") and option not in unknown and value == unknown[0]:
             part, name = _named(option)
