@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -26,8 +27,9 @@ from workbench.training import groups, loop, many, workers
 from workbench.training.config import RunConfig, preset_config
 from workbench.training.engines import Started, start
 from workbench.training.groups import groups_of, largest_group, train_group
-from workbench.training.loop import Progress, TrainingFailed, train
+from workbench.training.loop import MemoryRanOut, Progress, TrainingFailed, train
 from workbench.training.many import train_many
+from workbench.training.program import Program
 from workbench.training.workers import Worker, WorkerDied
 
 LONG = {"n_steps": 60, "checkpoint_every": 10, "log_every": 5}
@@ -146,6 +148,26 @@ def test_where_memory_runs_out_fewer_are_trained_at_a_time(tmp_path: Path, monke
     monkeypatch.setattr(loop, "start", small_memory)
     assert train_group(runs) == ["finished"] * 6
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
+
+
+@pytest.mark.parametrize("most", [2, 0])
+def test_memory_of_a_group_is_free_before_the_next_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int):
+    programs: list[weakref.ref[Program]] = []
+
+    def small_memory(configs: Sequence[RunConfig], **rest: Any) -> Started:
+        assert not any(program() for program in programs)
+        started = start(configs, **rest)
+        programs.append(weakref.ref(started.program))
+        return started if len(configs) <= most else replace(started, advance=run_out)
+
+    def run_out() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    runs = folders(tmp_path, [tiny_config(seed=seed) for seed in range(4)])
+    monkeypatch.setattr(loop, "start", small_memory)
+    states = train_group(runs)
+    assert len(programs) == (3 if most else 7)
+    assert [type(state) for state in states] == [str if most else MemoryRanOut] * 4
 
 
 def test_a_group_that_is_stopped_while_it_is_trained_in_parts_stops_whole(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Which runs are trained as one program, how many of them at most, and what becomes of the rest if one is at fault."""
 
+import gc
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -87,13 +88,13 @@ def train_group(runs: Sequence[RunFolder], report: Report | None = None) -> list
     Returns:
         For each run ``"finished"``, ``"stopped"``, or why it failed.
     """
+    gc.collect()  # the program of the group before refers to itself, and holds its memory until then
     try:
         return train_together(runs, report)
-    except (InputError, MemoryRanOut) as error:
-        if len(runs) == 1:
-            return [error]
-    except TrainingFailed as error:  # a full disk: it is full for all
-        return [error] * len(runs)
+    except (InputError, TrainingFailed) as error:
+        failed = type(error)(*error.args)  # anew: the traceback of that one holds the program
+    if len(runs) == 1 or not isinstance(failed, InputError | MemoryRanOut):  # a full disk: it is full for all
+        return [failed] * len(runs)
     half = len(runs) // 2
     first = train_group(runs[:half], report)
     rest = runs[half:]
