@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from tests.helpers import tiny_config
+from tests.training.kinds import config_of
 from tests.training.shapes import PLAIN_SHAPES
 from workbench.errors import InputError
 from workbench.models.config import TransformerConfig
 from workbench.models.kinds import SWITCHES
-from workbench.tasks import LinearRegression
+from workbench.tasks import ICLClassification, LinearRegression, Task
 from workbench.training.building import build_model
 from workbench.training.config import RunConfig, TrainConfig
 from workbench.training.gradients import Autograd
@@ -27,9 +28,12 @@ from workbench.training.written import (
     MakeBlocks,
     Written,
     WrittenBlocks,
+    differentiated,
     kernels_for,
     obstacle,
     plain,
+    read_in,
+    read_out,
     too_long,
 )
 
@@ -56,6 +60,37 @@ def both(configs: list[RunConfig], blocks: MakeBlocks) -> tuple[Any, Any]:
 @pytest.mark.parametrize("shape", PLAIN_SHAPES.values(), ids=PLAIN_SHAPES)
 def test_losses_and_gradients_are_those_of_automatic_differentiation(shape: dict[str, Any], n_replicas: int):
     automatic, written = both(replicas(n_replicas, shape, precision="float64"), partial(WrittenBlocks, pieces=plain))
+    torch.testing.assert_close(written, automatic, rtol=1e-10, atol=1e-12)
+    assert all(part.abs().max() > 1e-3 for part in automatic[1])
+
+
+def with_ends(task: Task) -> RunConfig:
+    model = TransformerConfig(n_layers=2, d_model=8, n_heads=2)
+    return RunConfig(task, model, TrainConfig(n_batch=3, precision="float64")).resolved()
+
+
+OTHER_ENDS = {
+    "mean and variance": (config_of("output=mean_variance", precision="float64"), "read_in", "differentiated"),
+    "vectors": (config_of("output=vector", precision="float64"), "read_in", "differentiated"),
+    "tokens": (config_of("output=logits", precision="float64"), "differentiated", "differentiated"),
+    "long vectors": (with_ends(LinearRegression(d_input=33, n_context=4)), "differentiated", "read_out"),
+    "labels of vectors": (
+        with_ends(ICLClassification(n_classes=4, n_labels=2, n_pairs=2, n_novel=2, d_content=3, n_slots=7)),
+        "read_in",
+        "differentiated",
+    ),
+}
+
+
+@pytest.mark.parametrize("n_replicas", [1, 3])
+@pytest.mark.parametrize(("config", "begins", "ends"), OTHER_ENDS.values(), ids=OTHER_ENDS)
+def test_ends_that_are_not_written_out_are_differentiated(config: RunConfig, begins: str, ends: str, n_replicas: int):
+    assert obstacle(config.model) == ""
+    model = build_model(config)
+    assert (read_in if read_in.suits(model) else differentiated).__name__.endswith(begins)
+    assert (read_out if read_out.suits(model) else differentiated).__name__.endswith(ends)
+    configs = [replace(config, train=replace(config.train, seed=seed)) for seed in range(n_replicas)]
+    automatic, written = both(configs, partial(WrittenBlocks, pieces=plain))
     torch.testing.assert_close(written, automatic, rtol=1e-10, atol=1e-12)
     assert all(part.abs().max() > 1e-3 for part in automatic[1])
 
@@ -247,11 +282,14 @@ def compare_wide() -> None:
 
 
 def compare_read_in() -> None:
-    """More rows and prompts than a tile, coordinates than a column of tiles; one position a program, and several."""
+    """More rows and prompts than a tile, coordinates than a column of tiles; one position a program, and several.
+
+    Also more programs than parts of the last sum, and positions past the last in the last program.
+    """
     from workbench.training.written import read_in_kernels
 
-    read_in_kernels._PROGRAMS = 6
-    for sizes in ((2, 13, 6, 3, 80), (1, 40, 3, 21, 24), (8, 3, 3, 1, 16)):
+    read_in_kernels._PROGRAMS, read_in_kernels._PARTS = 6, 2
+    for sizes in ((2, 13, 6, 3, 80), (1, 40, 3, 21, 24), (8, 3, 3, 1, 16), (1, 3, 5, 16, 80)):
         for has_positions in (False, True):
             compare_one_read_in(*sizes, has_positions=has_positions)
 
@@ -264,7 +302,7 @@ def compare_one_read_in(n: int, n_batch: int, n_positions: int, n_columns: int, 
     weights = torch.randn(n, (n_columns + 1 + 20) * d)
     found = []
     for module, dtype in ((read_in_kernels, torch.float32), (read_in, torch.float64)):
-        into = torch.zeros_like(weights, dtype=dtype)
+        into = torch.ones_like(weights, dtype=dtype)  # to see that what lies behind the last position is left alone
         arguments, places = (
             (weight.unflatten(1, (d, n_columns)), bias, positions.unflatten(1, (20, d)) if has_positions else None)
             for weight, bias, positions in (
@@ -278,10 +316,13 @@ def compare_one_read_in(n: int, n_batch: int, n_positions: int, n_columns: int, 
 
 
 def compare_read_out() -> None:
-    """Several tiles a program and programs, the last ones partly filled, and columns past the last."""
+    """Several tiles a program and programs, the last ones partly filled, and columns past the last.
+
+    Also more programs than parts of the last sum.
+    """
     from workbench.training.written import read_out, read_out_kernels
 
-    read_out_kernels._PROGRAMS = 2
+    read_out_kernels._PROGRAMS, read_out_kernels._PARTS = 4, 2
     for n_batch, d in ((5, 48), (70, 16), (3, 256)):
         apart = [d, d, d, 1]
         flat, stream = torch.randn(2, sum(apart)), torch.randn(2, n_batch, 7, d)
