@@ -3,15 +3,19 @@
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
 from tests.helpers import tiny_config, tiny_run
+from workbench.cli import train
+from workbench.errors import FailedElsewhere, ProcessGone
 from workbench.runs import RunFolder
 from workbench.tasks import LinearRegression
 from workbench.training.config import TrainConfig
+from workbench.training.loop import MemoryRanOut, TrainingFailed
 from workbench.training.program import Program
 
 SIZES = "--task.d-input 2 --task.n-context 4 --model.n-layers 2 --model.d-model 8 --model.n-heads 2"
@@ -283,3 +287,25 @@ def test_going_on_where_the_device_of_a_run_is_missing_is_refused_in_one_line(ca
         "mesascope train: train.device must be a device of this machine; got 'cuda:99'" in answer.err.splitlines()[-1]
     )
     assert {RunFolder.open(root / name).status().state for name in names} == {"new"}
+
+
+TOLD = [
+    (TrainingFailed("the loss is nan"), False),
+    (MemoryRanOut("cuda ran out of memory"), True),
+    (FailedElsewhere("process 1 failed"), False),
+    (ProcessGone("process 1 is gone"), False),
+    (ProcessGone("process 0 is gone", told_here=True), True),
+]
+
+
+@pytest.mark.parametrize(("error", "is_told"), TOLD, ids=lambda value: type(value).__name__)
+def test_a_process_behind_the_first_tells_what_it_alone_knows(
+    error: RuntimeError, is_told: bool, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(train, "leads", lambda: False)
+    monkeypatch.setattr(train, "_run", fail)
+    with pytest.raises(type(error), match=str(error)) if is_told else nullcontext():
+        assert train.run(["linear_regression"]) == train.FAILED

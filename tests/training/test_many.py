@@ -170,6 +170,13 @@ def test_memory_of_a_group_is_free_before_the_next_is_begun(tmp_path: Path, monk
     assert [type(state) for state in states] == [str if most else MemoryRanOut] * 4
 
 
+@pytest.mark.parametrize("kind", [InputError, TrainingFailed, MemoryRanOut])
+def test_why_a_run_failed_is_of_one_kind_on_both_sides_of_a_process(kind: type[Exception]):
+    told = workers._state(json.loads(json.dumps(workers._told(kind("why")))))
+    assert type(told) is kind
+    assert str(told) == "why"
+
+
 def test_a_group_that_is_stopped_while_it_is_trained_in_parts_stops_whole(tmp_path: Path):
     runs = folders(tmp_path, [tiny_config(seed=seed) for seed in range(4)])
     runs[3].claim()
