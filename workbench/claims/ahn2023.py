@@ -1,6 +1,6 @@
 """Ahn et al. 2023: deep linear attention takes preconditioned steps."""
 
-from workbench.claims.theory_looks import arm, claim, near, risk, value
+from workbench.claims.theory_looks import arm, claim, near, risk, seen_closely, value
 
 _PAPER = "Ahn et al. 2023, arXiv:2306.00297"
 
@@ -38,5 +38,6 @@ AHN2023 = (
             "second layer's eta, within 10 % of 2.41": near("best_gd_plus_plus", "layer_2_eta", 0.1),
             "second layer's gamma, within 10 % of 1.36": near("best_gd_plus_plus", "layer_2_gamma", 0.1),
         },
+        look=seen_closely,
     ),
 )

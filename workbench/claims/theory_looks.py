@@ -17,6 +17,7 @@ from workbench.opened import Run
 
 N_SEEDS = 5
 _QUICK = TheoryConfig(n_prompts=4000, n_curve=400, n_resamples=200, n_checkpoints=0)
+_CLOSE = replace(_QUICK, n_prompts=16_000)
 _WITH_TRAINING = replace(_QUICK, n_checkpoints=256)
 
 
@@ -30,6 +31,11 @@ def arm(
 def seen(run: Run, tell: Tell) -> Mapping[str, Any]:
     """The theory record of the last checkpoint, without those before it, on as many prompts as claims need."""
     return theory(run, _QUICK, tell=tell)
+
+
+def seen_closely(run: Run, tell: Tell) -> Mapping[str, Any]:
+    """The same on four times the prompts: where rare ones carry most of the risk."""
+    return theory(run, _CLOSE, tell=tell)
 
 
 def seen_over_training(run: Run, tell: Tell) -> Mapping[str, Any]:
