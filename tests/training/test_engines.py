@@ -188,6 +188,17 @@ def test_where_a_capture_fails_the_eager_engine_says_why(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("fake_cuda")
+def test_where_memory_does_not_hold_a_graph_of_several_models_fewer_are_to_be_tried(monkeypatch: pytest.MonkeyPatch):
+    def compiler(function: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    graphs_are_made_by(monkeypatch, compiler)
+    with pytest.raises(torch.OutOfMemoryError):
+        start([tiny_config(seed=seed) for seed in range(2)])
+    assert start([tiny_config()]).engine == "eager (the capture failed: OutOfMemoryError: CUDA out of memory.)"
+
+
+@pytest.mark.usefixtures("fake_cuda")
 def test_a_graph_that_is_asked_for_and_cannot_be_had_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch):
     graphs_are_made_by(monkeypatch, failing("no compiler here\nmore of that"))
     told = "got 'graph', but the capture failed: NotImplementedError: no compiler here. Use auto.$"

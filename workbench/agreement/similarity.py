@@ -28,7 +28,7 @@ def sim_e(
         ys: Labels.
         first_position: First of the positions passed in that counts. With whole prompts, 0 counts the one without
             examples, where every predictor errs by y itself, as the released code does; 1 leaves it out, as the paper's
-            definition does, and lowers SimE of unlike predictors by .01 to .02.
+            definition does, and lowers SimE of unlike predictors, by .01 to .04 as measured.
 
     Returns:
         A number in [-1, 1]; NaN if no prompt leaves a residual to compare.

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from workbench.errors import InputError
 from workbench.registry import by_name
 from workbench.training.config import RunConfig
@@ -53,6 +55,7 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
 
     Raises:
         InputError: If the engine does not fit, or the configs do not fit together.
+        torch.OutOfMemoryError: If memory does not hold a graph of several models, or the models line by line.
     """
     check_engine(configs[0])
     name, device = configs[0].train.engine, configs[0].train.device
@@ -63,6 +66,8 @@ def start(configs: Sequence[RunConfig], *, n_threads: int = 1, world: World = AL
         try:
             return _captured(configs, n_threads, world)
         except CaptureFailed as error:  # the update itself is sound
+            if len(configs) > 1 and isinstance(error.__cause__, torch.OutOfMemoryError):
+                raise error.__cause__ from None  # fewer models at a time may have their graphs
             obstacle = f"the capture failed: {error}"
             if name == GRAPH.name:
                 raise _refusal(name, obstacle) from error
