@@ -65,6 +65,14 @@ def test_one_document_tells_of_every_run(call: Call, root: Path):
         }
 
 
+def test_runs_too_short_for_their_settings_are_noted_in_one_line(call: Call, root: Path):
+    settings = TINY[: TINY.index("--train.warmup-steps")]
+    answer = call("train", "linear_regression", *settings, "--vary", "train.warmup_steps=0,200,100", "--out", "sweep")
+    (notice,) = [line for line in answer.err.splitlines() if line.startswith("notice: ")]
+    assert notice.startswith("notice: 2 of 3 runs are short; of the first, train.n_steps 12 is short for")
+    assert "train.warmup_steps 200" in notice
+
+
 def test_varied_runs_without_a_name_get_one(call: Call, root: Path):
     found = vary(call, "train.seed=0..1", words=("--json",)).document
     for i, told in enumerate(found["runs"]):

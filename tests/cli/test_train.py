@@ -66,6 +66,21 @@ def test_a_preset_gives_the_settings_and_options_win(call: Call, root: Path):
     assert config["train"]["n_steps"] == 12, "from the option"
 
 
+FEW = ("--preset", "demo", "--model.n-layers", 1, "--model.d-model", 8, "--train.n-batch", 8, "--train.n-steps", 20)
+
+
+def test_a_run_too_short_for_its_preset_is_noted_in_one_line_and_trained(call: Call, root: Path):
+    answer = call("train", "linear_regression", *FEW, "--out", "new", "--json")
+    assert answer.document["state"] == "finished"
+    (notice,) = [line for line in answer.err.splitlines() if line.startswith("notice: ")]
+    for part in ("train.n_steps 20", "train.warmup_steps 68", "train.d_start 2, train.d_every 33", "2 of 4 input"):
+        assert part in notice
+    way_out = ("--train.warmup-steps", 1, "--train.d-every", 9)
+    assert all(" ".join(map(str, pair)) in notice for pair in zip(way_out[::2], way_out[1::2], strict=True))
+    assert "notice" not in call("train", "linear_regression", *FEW, *way_out, "--out", "other").err
+    assert "notice" not in call("train", "--resume", "new").err, "nothing of it can be changed"
+
+
 def test_a_run_without_a_name_gets_one_from_date_task_and_config(call: Call, root: Path):
     name = train_tiny(call, "--json").document["run"]
     assert re.fullmatch(r"\d{8}-\d{6}-linear_regression-[0-9a-f]{8}", name)

@@ -92,6 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
     resolved = dataclasses.replace(config, task=given.task, model=given.model, train=given.train).resolved()
     with joined(resolved.train.device) as world:
         folder = _made_once(resolved, given, world)
+        _note_too_short([resolved])
         return report_training(folder, as_json=given.json)
 
 
@@ -105,6 +106,16 @@ def _made_once(config: "RunConfig", given: Arguments, world: "World") -> "RunFol
         if world.rank == 0:
             create_run(config, path, world)
     return RunFolder.open(path)
+
+
+def _note_too_short(configs: "Sequence[RunConfig]") -> None:
+    """Note in one line how many of the runs are too short for their settings, and what the first of them misses."""
+    from workbench.training.too_short import too_short
+
+    told = [text for text in map(too_short, configs) if text]
+    if told:
+        of_many = f"{len(told)} of {len(configs)} runs are short; of the first, " if len(configs) > 1 else ""
+        note(f"notice: {of_many}{told[0]}")
 
 
 def _config_from_file(path: str, task: str) -> "RunConfig":
@@ -170,6 +181,7 @@ def _train_varied(config: "RunConfig", given: Any) -> int:
     _check_alone()
     configs = varied(config, [variation(text) for text in given.vary])
     folders = create_runs(configs, _name(configs[0]) if given.out is None else given.out, given.runs)
+    _note_too_short(configs)
     return report_many(folders, as_json=given.json)
 
 
