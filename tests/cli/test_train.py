@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -135,6 +136,27 @@ def test_a_stopped_run_goes_on_and_ends_like_one_that_was_not_stopped(
     assert answer.err.endswith("mesascope train: interrupted\n")
     assert call("train", "--resume", "stopped").status == 0
     assert RunFolder.open(root / "stopped").weights_sha256() == RunFolder.open(root / "tiny").weights_sha256()
+
+
+def test_a_stopped_run_names_the_step_where_it_goes_on_and_that_of_its_loss(
+    call: Call, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = Program.update
+
+    def update(program: Program) -> None:
+        real(program)
+        if not program.step.is_meta and program.step == 7:  # memory is estimated with shapes alone
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Program, "update", update)
+    answer = call("train", "linear_regression", "--config", root / "tiny" / "config.json", "--out", "stopped")
+    assert answer.status == 130
+    folder = RunFolder.open(root / "stopped")
+    assert (folder.checkpoint_steps()[-1], folder.metrics()[-1]["step"]) == (7, 6)
+    loss = folder.metrics()[-1]["loss"]
+    told = rf"^stopped {folder.path} at step 7: loss {loss:.3f}, over least squares \S+ at step 6, \d:\d\d$"
+    assert re.search(told, answer.out, re.MULTILINE), answer.out
+    assert f"next: mesascope train --resume {folder.path}\n" in answer.out
 
 
 def test_going_on_with_a_finished_run_says_that_it_is_finished(call: Call, root: Path):

@@ -265,13 +265,22 @@ def report_training(folder: "RunFolder", *, as_json: bool) -> int:
     if as_json:
         print_json(outcome)
     else:
-        say(
-            f"{state} {folder.path} at step {outcome['step']}: loss {number(outcome['loss'])}, over least squares "
-            f"{number(outcome['excess'])}, {clock(outcome['seconds'] or 0)}"
-        )
+        say(f"{state} {folder.path} at step {last_checkpoint(folder)}: {_measured(folder, outcome)}")
         follow = f"train --resume {folder.path}" if state == STOPPED else f"agree {folder.path}"
         say(f"next: mesascope {follow}")
     return INTERRUPTED if state == STOPPED else 0
+
+
+def last_checkpoint(folder: "RunFolder") -> int | None:
+    """The step of a run's last checkpoint, where it goes on."""
+    return max(folder.checkpoint_steps(), default=None)
+
+
+def _measured(folder: "RunFolder", outcome: Mapping[str, Any]) -> str:
+    """Losses and time, with their step where that is not the one of the last checkpoint."""
+    at = "" if outcome["step"] in (None, last_checkpoint(folder)) else f" at step {outcome['step']}"
+    losses = f"loss {number(outcome['loss'])}, over least squares {number(outcome['excess'])}{at}"
+    return f"{losses}, {clock(outcome['seconds'] or 0)}"
 
 
 def on_accelerator(folder: "RunFolder") -> bool:
