@@ -123,6 +123,10 @@ def test_stopped_runs_go_on_together(call: Call, root: Path, monkeypatch: pytest
     assert f"next: mesascope train --resume {paths}\n" in answer.out
     answer = call("train", "--resume", *words)
     assert (answer.status, "3 finished\n" in answer.out) == (0, True), answer
+    assert "nothing is left" not in answer.err
+    answer = call("train", "--resume", *words)
+    assert (answer.status, "3 finished\n" in answer.out) == (0, True), answer
+    assert "nothing is left to train in 3 of them\n" in answer.err
     vary(call, "train.seed=0..2", words=("--out", "whole"))
     for i in range(3):
         one, other = (RunFolder.open(root / f"{name}-00{i}") for name in ("sweep", "whole"))

@@ -159,9 +159,13 @@ def test_a_stopped_run_names_the_step_where_it_goes_on_and_that_of_its_loss(
     assert f"next: mesascope train --resume {folder.path}\n" in answer.out
 
 
-def test_going_on_with_a_finished_run_says_that_it_is_finished(call: Call, root: Path):
+def test_going_on_with_a_finished_run_says_that_nothing_is_left(call: Call, root: Path):
     before = RunFolder.open(root / "tiny").weights_sha256()
     assert call("train", "--resume", root / "tiny", "--json").document["state"] == "finished"
+    answer = call("train", "--resume", "tiny")
+    assert answer.status == 0
+    told = f"nothing is left to train: {root / 'tiny'} already finished at step 12: loss "
+    assert answer.out.startswith(told)
     assert RunFolder.open(root / "tiny").weights_sha256() == before
 
 

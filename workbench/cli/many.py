@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.cli.output import note, number, print_json, print_table, say, training_progress
-from workbench.cli.train import FINISHED, INTERRUPTED, STOPPED, check_run, on_accelerator, outcome_of
+from workbench.cli.train import FINISHED, INTERRUPTED, STOPPED, check_run, is_left, on_accelerator, outcome_of
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def report_many(folders: Sequence["RunFolder"], *, as_json: bool) -> int:
     from workbench.training.varying import differing
 
     note(f"{len(folders)} runs: {folders[0].path} to {folders[-1].name}")
+    n_whole = sum(not is_left(folder) for folder in folders)
+    if n_whole:
+        note(f"nothing is left to train in {n_whole} of them")
     with training_progress(f"{len(folders)} runs", tell_engine=any(map(on_accelerator, folders))) as show:
         states = train_many(folders, show)
     outcomes = [_outcome(folder, state) for folder, state in zip(folders, states, strict=True)]

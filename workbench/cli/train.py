@@ -259,13 +259,15 @@ def report_training(folder: "RunFolder", *, as_json: bool) -> int:
     from workbench.training.loop import train
 
     note(f"run {folder.path}")
+    was_left = is_left(folder)
     with training_progress(folder.name, tell_engine=on_accelerator(folder)) as show:
         state = train(folder, show)
     outcome = {"schema": "mesascope/train/1", **outcome_of(folder, state)}
     if as_json:
         print_json(outcome)
     else:
-        say(f"{state} {folder.path} at step {last_checkpoint(folder)}: {_measured(folder, outcome)}")
+        ended = f"{state} {folder.path}" if was_left else f"nothing is left to train: {folder.path} already {state}"
+        say(f"{ended} at step {last_checkpoint(folder)}: {_measured(folder, outcome)}")
         follow = f"train --resume {folder.path}" if state == STOPPED else f"agree {folder.path}"
         say(f"next: mesascope {follow}")
     return INTERRUPTED if state == STOPPED else 0
@@ -274,6 +276,11 @@ def report_training(folder: "RunFolder", *, as_json: bool) -> int:
 def last_checkpoint(folder: "RunFolder") -> int | None:
     """The step of a run's last checkpoint, where it goes on."""
     return max(folder.checkpoint_steps(), default=None)
+
+
+def is_left(folder: "RunFolder") -> bool:
+    """Whether anything of a run is left to train."""
+    return last_checkpoint(folder) != folder.config()["train"]["n_steps"]
 
 
 def _measured(folder: "RunFolder", outcome: Mapping[str, Any]) -> str:
