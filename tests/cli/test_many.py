@@ -151,7 +151,7 @@ BAD = [
     ((*LR, "--vary", "train.seed=0..1", "--out", "x" * 98), "a run name must be"),
     ((*LR, "--vary", "train.seed=0..1", "--out", "a/b"), "must lie in the runs folder"),
     (("train", "--vary", "train.seed=0..1"), "Unrecognized options: --vary"),
-    (("train", "--resume", "tiny", "--vary", "train.seed=1"), "Unrecognized options: --vary"),
+    (("train", "--resume", "tiny", "--vary", "train.seed=1"), "a resumed run keeps its settings.*; got --vary"),
     (("train", "--resume", "tiny", "nothing"), "no run at .*nothing; known in .*: tiny"),
     (("train", "--resume", "no*"), r"no run in .* has a name like 'no\*'"),
     (("train", "--resume", "../runs/*"), "a run must lie in the runs folder"),

@@ -261,7 +261,13 @@ BAD = [
     ((*LR, "--resume", "tiny"), "--resume must stand without a TASK"),
     (("train", "--resume", "nothing"), "no run at .*nothing; known in .*: tiny"),
     (("train", "--resume", "../runs/tiny"), "a run must lie in the runs folder"),
-    (("train", "--resume", "tiny", "--train.lr", "1"), "Unrecognized options: --train.lr"),
+    (("train", "--resume", "tiny", "--train.lr", "1"), "a resumed run keeps its settings.*; got --train.lr. Leave out"),
+    (("train", "--train.n_steps=9", "--resume=tiny"), "a resumed run keeps its settings.*; got --train.n_steps. Leave"),
+    (("train", "--resume", "tiny", "--model.no-causal", "--out", "b"), "keeps .*; got --model.no-causal, --out. Leave"),
+    (("train", "--resume", "tiny", "--preset", "demo"), "a resumed run keeps its settings.*; got --preset. Leave"),
+    (("train", "--resume", "tiny", "--config=config.json"), "a resumed run keeps its settings.*; got --config. Leave"),
+    (("train", "--resume", "tiny", "--colour", "red"), "Unrecognized options: --colour"),
+    (("train", "--train.lr", "1"), "Unrecognized options: --train.lr"),
     (("train", "--resume"), "--resume"),
 ]
 

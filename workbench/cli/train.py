@@ -151,6 +151,7 @@ def _help_or_resume(arguments: list[str], task: str | None) -> int:
         config = preset_config(name, Arguments.preset)
         about = _ABOUT.format(help=VERB.help, name=name, lists=_lists(name))
         parse(_arguments_class(config, Arguments()), ["--help"], f"{VERB.name} {task or 'TASK'}", about)
+    _check_settings_kept(arguments)
     given = parse(Arguments, arguments, VERB.name, VERB.help)
     if not given.resume:
         raise InputError(f"train needs a TASK or --resume RUN; known tasks: {', '.join(TASKS)}.")
@@ -192,6 +193,18 @@ def _check_not_given_too(vary: Sequence[str], arguments: Sequence[str]) -> None:
         name = text.partition("=")[0].strip().replace("_", "-")
         if name in given:
             raise InputError(f"--{name} must be left out beside --vary {text}, which gives its values.")
+
+
+def _check_settings_kept(arguments: Sequence[str]) -> None:
+    """Refuse whatever would set something beside --resume."""
+    given = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    parts, others = ("--task.", "--model.", "--train."), ("--preset", "--config", "--out", "--vary")
+    changed = [option for option in given if option.startswith(parts) or option in others]
+    if "--resume" in given and changed:
+        raise InputError(
+            f"a resumed run keeps its settings and its name; got {', '.join(changed)}. Leave out what is not --resume, "
+            "--runs or --json, or start another run with mesascope train TASK --config RUNS/RUN/config.json."
+        )
 
 
 def _check_alone() -> None:
