@@ -14,6 +14,7 @@ from workbench.errors import InputError
 
 READINGS = {RAW: "as they are", FINAL_NORM: "through final norm"}
 _FIRST_CHOICE = "newton"
+SCALES = ("log", "linear")
 DEFAULTS = {"measure": "sim_e", "region": "all", "scale": "log"}
 """What is shown where the address names none."""
 
@@ -42,6 +43,8 @@ def complete(store: RunStore, state: PageState) -> PageState:
     reading = state.reading if state.reading in READINGS else RAW
     state = with_run(store, state, store.has_agreement, lambda run: store.agreements(run).records)
     state = replace(state, reading=reading, family=state.family or _FIRST_CHOICE)
+    measure = state.measure if state.measure in MEASURES else None
+    state = replace(state, measure=measure, scale=state.scale if state.scale in SCALES else None)
     record = record_of(store, state)
     if record is None:
         return state
@@ -51,7 +54,8 @@ def complete(store: RunStore, state: PageState) -> PageState:
     families = list(layers[0]["families"])
     layer = state.layer if state.layer is not None and state.layer < len(layers) else len(layers) - 1
     family = state.family if state.family in (*families, *comparable()) else families[0]
-    return replace(state, layer=layer, family=family)
+    regions = [each["name"] for each in _regions(store, state)]
+    return replace(state, layer=layer, family=family, region=state.region if state.region in regions else None)
 
 
 def record_of(store: RunStore, state: PageState) -> Mapping[str, Any] | None:
@@ -103,8 +107,14 @@ def options_of(store: RunStore, state: PageState) -> dict[str, list[dict[str, st
         "layer": options((str(layer), layer_label(layer)) for layer in layers),
         "measure": options((name, each.label) for name, each in MEASURES.items()),
         "region": options((each["name"], region_label(each)) for each in _regions(store, state)),
-        "scale": options((each, each) for each in ("log", "linear")),
+        "scale": options((each, each) for each in SCALES),
     }
+
+
+def value_of(state: PageState, name: str) -> object:
+    """What a control shows: what is chosen, or its default."""
+    chosen = getattr(state, name)
+    return DEFAULTS.get(name) if chosen is None else chosen
 
 
 def comparable() -> list[str]:

@@ -93,7 +93,7 @@ def layout() -> Any:
         html.Div(id="heads-about", className="about-record"),
     ]
     choosing = [selects("heads", controls, limit=200), slider("heads")]
-    return missing.framed("heads", "No heads to show yet", choosing, [*told, body])
+    return missing.framed("heads", choosing, [*told, body])
 
 
 def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
@@ -109,7 +109,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         Input("heads-contrast", "clickData"),
         Input("heads-shown", "data"),
     )(partial(choose, store))
-    missing.register_settling(app, "heads", partial(settle, store, jobs))
+    missing.register_settling(app, "heads", "No heads to show yet", partial(settle, store, jobs))
     shown, scheme = Input("heads-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"heads-{name}", "figure"), shown, scheme)(partial(show, store, draw))
@@ -206,7 +206,7 @@ def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
         steps, on_tokens = store.checkpoints(state.run), store.is_on_tokens(state.run)
         faults = store.heads(state.run).faults
     except InputError as error:
-        return str(error), False
+        return missing.tell_fault(store, state.run, error), False
     if not on_tokens:
         return _tell_vectors(store, state.run), False
     absent = missing.tell_no_checkpoint(state, steps, "measure")

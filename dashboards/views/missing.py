@@ -1,6 +1,7 @@
 """What pages say where nothing is computed yet: why, the command to type, a button, and how the computation goes."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -10,22 +11,24 @@ from dashboards.jobs import Job
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.views.parts import command
+from workbench.errors import InputError
 
 _SHOWN = {"display": "block"}
 _HIDDEN = {"display": "none"}
+NOTHING = "Nothing to show"
+"""Title where nothing can be computed either."""
 
 
-def framed(page: str, title: str, controls: Sequence[Any], body: Sequence[Any]) -> html.Div:
+def framed(page: str, controls: Sequence[Any], body: Sequence[Any]) -> html.Div:
     """A page: its controls, and its body or what it says where nothing is computed.
 
     Args:
         page: Name of the page, the prefix of its ids.
-        title: What is missing where nothing is computed.
         controls: What chooses what is shown.
         body: What is hidden until there is something to show.
     """
     button = dmc.Button("Compute now", id=f"{page}-compute", mt="sm", size="sm")
-    told = dmc.Alert([html.Div(id=f"{page}-message"), button], color="blue", title=title)
+    told = dmc.Alert([html.Div(id=f"{page}-message"), button], color="blue", id=f"{page}-alert")
     return html.Div(
         [
             dcc.Interval(id=f"{page}-tick", interval=1000, disabled=True),
@@ -37,12 +40,13 @@ def framed(page: str, title: str, controls: Sequence[Any], body: Sequence[Any]) 
     )
 
 
-def register_settling(app: Dash, page: str, settle: Callable[..., tuple[Any, ...]]) -> None:
+def register_settling(app: Dash, page: str, title: str, settle: Callable[..., tuple[Any, ...]]) -> None:
     """Let a function say whether a framed page has something to show, whenever the address changes and while it waits.
 
     Args:
         app: The app.
         page: Name of the page.
+        title: What is missing where something can be computed.
         settle: From the address, ticks, clicks and what is shown to `show_body` or `show_missing`.
     """
     app.callback(
@@ -53,11 +57,18 @@ def register_settling(app: Dash, page: str, settle: Callable[..., tuple[Any, ...
         Output(f"{page}-body", "style"),
         Output(f"{page}-tick", "disabled"),
         Output(f"{page}-shown", "data"),
+        Output(f"{page}-alert", "title"),
         Input("url", "search"),
         Input(f"{page}-tick", "n_intervals"),
         Input(f"{page}-compute", "n_clicks"),
         State(f"{page}-shown", "data"),
-    )(settle)
+    )(partial(_titled, title, settle))
+
+
+def _titled(title: str, settle: Callable[..., tuple[Any, ...]], *given: Any) -> tuple[Any, ...]:
+    told = settle(*given)
+    _, running, button, *_ = told
+    return *told, title if running or button != _HIDDEN else NOTHING
 
 
 def show_body(search: str, before: str | None) -> tuple[Any, ...]:
@@ -85,6 +96,14 @@ def tell_job(job: Job | None) -> list[html.Div]:
 def tell_no_run(store: RunStore, typed: str = "mesascope demo") -> html.Span:
     """That there is no run at all, and the command that makes one."""
     return html.Span([f"There is no run in {store.root} yet. Type ", command(typed), "."])
+
+
+def tell_fault(store: RunStore, run: str, error: InputError) -> str:
+    """Why a run cannot be shown: that there is none of that name, or what is wrong with it."""
+    names = store.names()
+    if not str(error).startswith("no run at "):
+        return str(error)
+    return f"There is no run named {run} among the {len(names)} runs in {store.root}. Choose one above."
 
 
 def tell_no_checkpoint(state: PageState, steps: Sequence[int], todo: str = "compare") -> str | None:

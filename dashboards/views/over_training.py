@@ -20,7 +20,7 @@ from dashboards.state import FINAL_NORM, PageState
 from dashboards.store import RunStore
 from dashboards.theme import as_scheme, empty_figure, graph
 from dashboards.views.agreement_choice import READINGS, complete
-from dashboards.views.missing import tell_job, tell_no_run
+from dashboards.views.missing import tell_fault, tell_job, tell_no_run
 from dashboards.views.parts import card, command, text_table
 from dashboards.views.picking import Picking, framed, register_picking
 from dashboards.views.record import View
@@ -114,7 +114,7 @@ def _tell(
         steps = store.checkpoints(state.run)
         store.over_training(state.run)
     except InputError as error:
-        return [str(error)], False
+        return [tell_fault(store, state.run, error)], False
     known = {row["checkpoint"] for row in table["rows"]} if table else set()
     missing = [step for step in steps if step not in known]
     if not steps and not known:

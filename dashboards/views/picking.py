@@ -14,14 +14,15 @@ from dashboards.store import RunStore
 from dashboards.theme import label
 from dashboards.views import missing
 from dashboards.views.agreement_choice import (
-    DEFAULTS,
     beside_of,
     comparable,
     complete,
     options_of,
     part_of,
     record_of,
+    value_of,
 )
+from dashboards.views.parts import offered
 from workbench.agreement.config import AgreementConfig
 from workbench.errors import InputError
 
@@ -59,7 +60,7 @@ class Picking:
 
 def framed(picking: Picking, body: Sequence[Any]) -> html.Div:
     """A page: its controls, what it says where nothing is computed, and its body."""
-    return missing.framed(picking.page, picking.missing, [_controls(picking)], body)
+    return missing.framed(picking.page, [_controls(picking)], body)
 
 
 def _controls(picking: Picking) -> Any:
@@ -112,7 +113,7 @@ def register_picking(
         *clicks,
         Input(picking.id("shown"), "data"),
     )(partial(choose, store, picking))
-    missing.register_settling(app, picking.page, partial(settled or settle, store, jobs, picking))
+    missing.register_settling(app, picking.page, picking.missing, partial(settled or settle, store, jobs, picking))
 
 
 def choose(store: RunStore, picking: Picking, search: str | None, *values: Any) -> tuple[Any, ...]:
@@ -126,7 +127,8 @@ def choose(store: RunStore, picking: Picking, search: str | None, *values: Any) 
     options = options_of(store, state)
     if picking.families is not None:
         options["family"] = [{"value": name, "label": label(name)} for name in picking.families(store, state)]
-    return *[_value(state, name) for name in picking.controls], *[options[name] for name in picking.controls]
+    shown = [offered(value_of(state, name), options[name]) for name in picking.controls]
+    return *shown, *[options[name] for name in picking.controls]
 
 
 def chosen(
@@ -160,12 +162,6 @@ def clicked_layer(click: Any) -> int | None:
         return round(float(click["points"][0]["x"]))
     except (KeyError, IndexError, TypeError, ValueError):
         return None
-
-
-def _value(state: PageState, name: str) -> Any:
-    """Value of a control; dmc's selects hold texts."""
-    value = getattr(state, name)
-    return str(value) if isinstance(value, int) else value or DEFAULTS.get(name)
 
 
 def settle(
@@ -222,7 +218,7 @@ def _tell_missing(store: RunStore, picking: Picking, state: PageState, asked: Se
         steps = store.checkpoints(state.run)
         faults = store.agreements(state.run).faults
     except InputError as error:
-        return str(error), False
+        return missing.tell_fault(store, state.run, error), False
     absent = missing.tell_no_checkpoint(state, steps)
     if absent is not None:
         return absent, False

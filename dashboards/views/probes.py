@@ -99,6 +99,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         Output("probes-body", "style"),
         Output("probes-tick", "disabled"),
         Output("probes-shown", "data"),
+        Output("probes-missing-alert", "title"),
         Input("url", "search"),
         Input("probes-tick", "n_intervals"),
         *[Input(f"probes-{name}-compute", "n_clicks") for name in OFFERS],

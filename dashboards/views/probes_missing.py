@@ -12,7 +12,7 @@ from dashboards.jobs import Jobs
 from dashboards.probe_studies import words_of
 from dashboards.state import PageState
 from dashboards.store import RunStore
-from dashboards.views.missing import tell_job
+from dashboards.views.missing import NOTHING, tell_fault, tell_job
 from dashboards.views.one_run import checkpoints
 from dashboards.views.parts import command
 from dashboards.views.probes_choice import asked_of, complete, studies_of, study_of
@@ -31,7 +31,9 @@ _TITLES = {
 def offer(name: str) -> html.Div:
     """Where a page says what is missing, with a button that computes it."""
     button = dmc.Button("Compute now", id=f"probes-{name}-compute", mt="sm", size="sm")
-    told = dmc.Alert([html.Div(id=f"probes-{name}-message"), button], color="blue", title=_TITLES[name])
+    told = dmc.Alert(
+        [html.Div(id=f"probes-{name}-message"), button], color="blue", id=f"probes-{name}-alert", title=_TITLES[name]
+    )
     return html.Div(told, id=f"probes-{name}", style={"display": "none"})
 
 
@@ -56,6 +58,7 @@ def settle(store: RunStore, jobs: Jobs, search: str | None, _ticks: Any, *rest: 
         {"display": "block" if study else "none"},
         not any(running.values()),
         no_update if shown and shown == before else shown,
+        _TITLES["missing"] if asked["missing"] is not None else NOTHING,
     )
 
 
@@ -116,7 +119,7 @@ def tell_nothing(store: RunStore, state: PageState) -> list[Any] | None:
     try:
         steps, (_, faults) = store.checkpoints(state.run), store.probes(state.run)
     except InputError as error:
-        return [str(error)]
+        return [tell_fault(store, state.run, error)]
     if study_of(store, state) is not None:
         return [html.Div(fault, className="failure") for fault in faults] or None
     if not steps:

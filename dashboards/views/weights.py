@@ -62,7 +62,7 @@ def layout() -> Any:
         html.Div(id="weights-absent"),
     ]
     body = [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Stack(figures, gap="md")]
-    return missing.framed("weights", "Nothing computed yet", [selects("weights", controls)], body)
+    return missing.framed("weights", [selects("weights", controls)], body)
 
 
 def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
@@ -76,7 +76,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         *[Input(one, "value") for one in ids],
         Input("weights-shown", "data"),
     )(partial(choose, store))
-    missing.register_settling(app, "weights", partial(settle, store, jobs))
+    missing.register_settling(app, "weights", "Nothing computed yet", partial(settle, store, jobs))
     shown, scheme = Input("weights-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"weights-{name}", "figure"), shown, scheme)(partial(show, store, draw))
@@ -243,7 +243,7 @@ def tell_missing(store: RunStore, state: PageState) -> tuple[Any, bool]:
         steps = store.checkpoints(state.run)
         faults = store.theories(state.run).faults
     except InputError as error:
-        return str(error), False
+        return missing.tell_fault(store, state.run, error), False
     absent = missing.tell_no_checkpoint(state, steps)
     if absent is not None:
         return absent, False

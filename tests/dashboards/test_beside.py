@@ -268,7 +268,7 @@ def test_the_page_over_training_shows_what_there_is_and_offers_the_rest(full, st
     ("search", "told", "can_compute"),
     [
         ("?run=plain", "No checkpoint of plain has been compared over training yet; it has 2.", True),
-        ("?run=nobody", "no run at", False),
+        ("?run=nobody", "There is no run named nobody among the", False),
         ("?run=fresh", "no checkpoint yet", False),
         ("?run=broken", "must be a table over training", False),
     ],

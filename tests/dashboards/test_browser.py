@@ -186,14 +186,53 @@ def test_a_missing_record_is_computed_on_request_and_appears(open_page, serve_ap
 
 def test_a_run_that_is_gone_is_told_and_nothing_is_shared(open_page, serve_app, store, root):
     page = open_page(serve_app(store) + "/agreement?run=nobody")
-    expect(page.locator("#agreement-message")).to_contain_text("no run at")
+    expect(page.locator("#agreement-message")).to_contain_text("There is no run named nobody among the 2 runs in")
+    expect(page.locator("#agreement-missing")).to_contain_text("Nothing to show")
+    expect(page.locator("#agreement-missing")).not_to_contain_text("Not computed yet")
     expect(page.locator("#agreement-compute")).to_be_hidden()
-    page.goto(page.url.replace("nobody", "seen"))
+    page.locator("#agreement-run").click()
+    page.get_by_role("option", name="seen").click()
+    expect(page).to_have_url(re.compile("run=seen"))
     _drawn(page, "agreement-heat")
     page.locator("#agreement-heat").hover()
     titles = page.locator("#agreement-heat .modebar-btn").evaluate_all("(bs) => bs.map((b) => b.dataset.title)")
     assert titles
     assert not [title for title in titles if re.search("share|cloud|plotly", title, re.IGNORECASE)]
+
+
+_DEAD_LINKS = {
+    "?run=nobody": ("verdict", "over-training", "weights", "heads"),
+    "?run=plain&checkpoint=3": ("agreement", "probes"),
+    "?run=seen&layer=99&family=nobody&measure=nobody&region=nobody&scale=nobody": ("measures",),
+}
+
+
+def test_pages_settle_on_links_to_what_is_not_there(open_page, serve_app, store, root, browser):
+    """A select that is given a value it does not offer sends it back emptied some twenty times a second."""
+    RunFolder(root / "seen").save_result("measures", "m", measures_record())
+    RunFolder(root / "seen").save_result("forgetting", "f", forgetting_record())
+    address = serve_app(store)
+    context = browser.new_context()
+    asked: dict[str, int] = {}
+
+    def count(link: str) -> None:
+        asked[link] += 1
+
+    for search, names in _DEAD_LINKS.items():
+        for name in names:
+            link = f"/{name}{search}"
+            asked[link] = 0
+            page = context.new_page()
+            page.on("request", lambda request, link=link: count(link) if request.method == "POST" else None)
+            open_page(address + link, on=page)
+    for _ in range(8):
+        before = dict(asked)
+        page.wait_for_timeout(1500)
+        if asked == before:
+            break
+    assert asked == before
+    assert all(asked.values())
+    context.close()
 
 
 def test_the_report_opens_from_a_file_and_asks_nothing_of_anyone(open_page, root, record, tmp_path):

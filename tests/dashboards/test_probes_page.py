@@ -324,7 +324,7 @@ def test_damaged_records_are_told_and_the_others_stay(kept, root):
     assert len(faults) == 2
     assert probes_missing.tell_nothing(kept, probes_choice.complete(kept, PageState()))
     assert "no checkpoint at step 3" in probes_missing.tell_nothing(kept, PageState(run="plain", checkpoint=3))[0]
-    assert "nobody" in probes_missing.tell_nothing(kept, PageState(run="nobody", checkpoint=3))[0]
+    assert "no run named nobody" in probes_missing.tell_nothing(kept, PageState(run="nobody", checkpoint=3))[0]
     assert probes_missing.tell_nothing(kept, PageState())
 
 
@@ -341,22 +341,6 @@ def test_the_report_holds_the_probes_of_its_checkpoint(kept, root):
         assert part in page, part
     plain = build_report(Run(RunFolder(root / "plain")), agreement_record("plain", 4))
     assert "<h2>Probes</h2>" not in plain
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("path", ["/probes", "/weights"])
-def test_a_checkpoint_that_is_not_there_is_told_and_not_asked_for_without_end(open_page, serve_app, kept, page, path):
-    """A select that is given a value it does not offer sends it back emptied some twenty times a second."""
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
-    opened = open_page(serve_app(kept) + path + "?run=plain&checkpoint=3")
-    name = path.strip("/")
-    expect(opened.locator(f"#{name}-missing")).to_contain_text("no checkpoint at step 3")
-    counts = [0]
-    while counts[-1] != len(asked):
-        assert len(counts) < 8, f"still asking: {counts}"
-        counts.append(len(asked))
-        opened.wait_for_timeout(1500)
 
 
 @pytest.mark.browser

@@ -271,7 +271,7 @@ def test_a_missing_record_is_a_sentence_with_the_exact_command(store):
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ("?run=nobody", "no run at"),
+        ("?run=nobody", "There is no run named nobody among the"),
         ("?run=..%2Fx", "a run name must"),
         ("?run=plain&checkpoint=3", "no checkpoint at step 3"),
         ("?run=fresh", "no checkpoint yet"),
