@@ -71,6 +71,13 @@ def test_links_lead_to_files_and_sections_that_are_there(text: Path):
             assert section in [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
+def test_the_torch_that_is_installed_for_gpus_is_the_one_that_is_pinned():
+    pinned = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    told = re.findall(r"torch==([\w.]+)", (ROOT / "docs" / "training.md").read_text())
+    assert pinned is not None
+    assert told == [pinned[1]]
+
+
 def test_the_design_tells_the_layers_that_imports_are_held_to():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     outer, inner = (each["layers"] for each in contracts[:2])

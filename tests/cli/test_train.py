@@ -217,7 +217,10 @@ BAD = [
     ((*LR, "--train.n-steps", "9" * 5000), "n-steps"),
     ((*LR, "--train.seed", "-1"), "seed must be a whole number from 0"),
     ((*LR, "--train.optimizer", "lion"), "'lion'.*adam"),
-    ((*LR, "--train.device", "abacus"), "train.device must be a device of this machine; got 'abacus'"),
+    (
+        (*LR, "--train.device", "abacus"),
+        "train.device must be a device of this machine; got 'abacus' .* Try cpu; for GPUs see docs/training.md",
+    ),
     ((*LR, "--train.d-start", "99"), "train.d_start must be at most the task's 8; got 99"),
     ((*LR, "--model.n-heads", "5"), r"n_heads must divide d_model 96; got 5 \(or give d_head\)"),
     ((*LR, "--model.mlp", "swish"), "swish"),

@@ -62,5 +62,6 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with all that it knows
         raise InputError(
-            f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu."
+            f"train.device must be a device of this machine; got {device!r} ({reason}). Try cpu; for GPUs "
+            "see docs/training.md."
         ) from None
