@@ -58,8 +58,7 @@ class PageState:
     @classmethod
     def of(cls, search: str | None) -> "PageState":
         """The state that a query string holds; what cannot be one is left out."""
-        given = dict(parse_qsl((search or "")[:_LONGEST].lstrip("?")))
-        return cls().with_values({f.name: given[f.name] for f in fields(cls) if f.name in given})
+        return cls().with_values(asked_in(search))
 
     @property
     def search(self) -> str:
@@ -72,6 +71,13 @@ class PageState:
         """The state with some fields as a control gives them: numbers may be texts."""
         changed: dict[str, Any] = {key: None if v is None else _value(key, str(v)) for key, v in values.items()}
         return replace(self, **changed)
+
+
+def asked_in(search: str | None) -> dict[str, str]:
+    """The texts that a query string holds for fields of `PageState`; ``step`` is another word for ``checkpoint``."""
+    given = dict(parse_qsl((search or "")[:_LONGEST].lstrip("?")))
+    given = {"checkpoint": given["step"], **given} if "step" in given else given
+    return {f.name: given[f.name] for f in fields(PageState) if f.name in given}
 
 
 def _value(key: str, text: str) -> str | int | None:

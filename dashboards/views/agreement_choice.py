@@ -47,7 +47,7 @@ def complete(store: RunStore, state: PageState) -> PageState:
     state = replace(state, measure=measure, scale=state.scale if state.scale in SCALES else None)
     record = record_of(store, state)
     if record is None:
-        return state
+        return state if state.family in BASELINES else replace(state, family=_FIRST_CHOICE)
     if reading == FINAL_NORM and not record.get("final_norm"):
         state = replace(state, reading=RAW)
     layers = part_of(record, state.reading)["layers"]

@@ -47,6 +47,7 @@ from dashboards.views.heads_choice import (
 from dashboards.views.one_run import LOOKED_AT, selects, slider, slider_marks
 from dashboards.views.parts import card, command, offered, text_table
 from dashboards.views.record import View
+from dashboards.views.replaced import register_replaced
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         Input("heads-contrast", "clickData"),
         Input("heads-shown", "data"),
     )(partial(choose, store))
+    register_replaced(app, "heads", ("score", "head", "prompt"), partial(complete, store))
     missing.register_settling(app, "heads", "No heads to show yet", partial(settle, store, jobs))
     shown, scheme = Input("heads-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():

@@ -11,6 +11,7 @@ from dashboards.jobs import Job
 from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.views.parts import command
+from dashboards.views.replaced import note
 from workbench.errors import InputError
 
 _SHOWN = {"display": "block"}
@@ -34,6 +35,7 @@ def framed(page: str, controls: Sequence[Any], body: Sequence[Any]) -> html.Div:
             dcc.Interval(id=f"{page}-tick", interval=1000, disabled=True),
             dcc.Store(id=f"{page}-shown"),
             *controls,
+            note(page),
             html.Div(told, id=f"{page}-missing", style=_HIDDEN),
             html.Div(list(body), id=f"{page}-body", style=_HIDDEN),
         ]

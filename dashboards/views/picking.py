@@ -23,6 +23,7 @@ from dashboards.views.agreement_choice import (
     value_of,
 )
 from dashboards.views.parts import offered
+from dashboards.views.replaced import register_replaced
 from workbench.agreement.config import AgreementConfig
 from workbench.errors import InputError
 
@@ -113,6 +114,7 @@ def register_picking(
         *clicks,
         Input(picking.id("shown"), "data"),
     )(partial(choose, store, picking))
+    register_replaced(app, picking.page, picking.controls, partial(complete, store), value_of)
     missing.register_settling(app, picking.page, picking.missing, partial(settled or settle, store, jobs, picking))
 
 

@@ -20,6 +20,7 @@ from dashboards.views.parts import card, text_table
 from dashboards.views.probes_choice import ASKED, CONTROLS, asked_of, choose, complete, study_of
 from dashboards.views.probes_missing import OFFERS, offer, settle, words_for
 from dashboards.views.record import View
+from dashboards.views.replaced import note, register_replaced
 from dashboards.views.steering_part import part, register_steering
 
 PATH = "/probes"
@@ -55,6 +56,7 @@ def layout() -> Any:
             dcc.Store(id="probes-shown"),
             selects("probes", names),
             html.Div(_slider(), id="probes-slide", style={"display": "none"}),
+            note("probes"),
             offer("missing"),
             html.Div(
                 [dmc.Text(_ABOUT, size="sm", c="dimmed", mb="md", maw=1000), dmc.Grid(figures, gutter="md")],
@@ -105,6 +107,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         *[Input(f"probes-{name}-compute", "n_clicks") for name in OFFERS],
         State("probes-shown", "data"),
     )(partial(settle, store, jobs))
+    register_replaced(app, "probes", CONTROLS[1:], partial(complete, store))
     shown, scheme = Input("probes-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():
         app.callback(Output(f"probes-{name}", "figure"), shown, scheme)(partial(show, store, draw))

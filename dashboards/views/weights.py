@@ -37,6 +37,7 @@ from dashboards.views import missing
 from dashboards.views.one_run import checkpoint_options, checkpoints, options, selects, with_run
 from dashboards.views.parts import card, offered, text_table
 from dashboards.views.record import View
+from dashboards.views.replaced import register_replaced
 from workbench.errors import InputError
 
 PATH = "/weights"
@@ -76,6 +77,7 @@ def register(app: Dash, store: RunStore, _jobs: Jobs) -> None:
         *[Input(one, "value") for one in ids],
         Input("weights-shown", "data"),
     )(partial(choose, store))
+    register_replaced(app, "weights", CONTROLS, partial(complete, store))
     missing.register_settling(app, "weights", "Nothing computed yet", partial(settle, store, jobs))
     shown, scheme = Input("weights-shown", "data"), Input("color-scheme", "data")
     for name, draw in FIGURES.items():

@@ -200,6 +200,13 @@ def test_a_run_that_is_gone_is_told_and_nothing_is_shared(open_page, serve_app, 
     assert not [title for title in titles if re.search("share|cloud|plotly", title, re.IGNORECASE)]
 
 
+def test_what_a_link_asks_for_in_vain_is_told_until_something_is_chosen(open_page, serve_app, store):
+    page = open_page(serve_app(store) + "/agreement?run=seen&layer=99")
+    expect(page.locator("#agreement-replaced")).to_contain_text("layer 99, which is not there; 3 is shown instead")
+    page.get_by_text("through final norm").click()
+    expect(page.locator("#agreement-replaced")).to_be_empty()
+
+
 _DEAD_LINKS = {
     "?run=nobody": ("verdict", "over-training", "weights", "heads"),
     "?run=plain&checkpoint=3": ("agreement", "probes"),

@@ -1,5 +1,6 @@
 """Pages: their callbacks called directly, their layouts walked."""
 
+from functools import partial
 from typing import Any
 
 import dash
@@ -13,6 +14,7 @@ from dashboards.state import PageState
 from dashboards.store import RunStore
 from dashboards.views import VIEWS, agreement, agreement_choice, picking, runs, spectrum
 from dashboards.views import verdict as verdict_view
+from dashboards.views.replaced import tell_replaced
 from tests.dashboards.made import CONFIG, LAYERS, agreement_record, make_run, silent_verdict
 from workbench.runs import RunFolder
 
@@ -179,6 +181,30 @@ def test_what_does_not_exist_in_the_address_falls_back_or_stays_to_be_told(store
     state = agreement_choice.complete(store, PageState("seen", 4, "sideways", "nobody", 99))
     assert state == PageState("seen", 4, "raw", "gd", 3)
     assert agreement_choice.complete(store, PageState(run="nobody")).run == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ("?run=seen&step=4&layer=3&family=cg", None),
+        ("?run=seen&layer=02", None),
+        ("?run=seen&layer=99", "layer 99, which is not there; 3 is shown instead"),
+        ("?run=seen&step=last", "checkpoint last, which is not there; 4 is shown instead"),
+        ("?run=seen&family=nobody", "algorithm nobody, which is not there; Gradient descent is shown instead"),
+        ("?run=plain&family=nobody", "algorithm nobody, which is not there; Newton is shown instead"),
+        ("?run=seen&reading=sideways", "reading sideways, which is not there; raw is shown instead"),
+        ("?run=nobody", None),
+    ],
+)
+def test_what_a_link_asks_for_and_does_not_get_is_told_in_a_sentence(store, search, told):
+    show = partial(agreement_choice.complete, store)
+    found = tell_replaced(agreement.PICKING.controls, show, agreement_choice.value_of, search)
+    assert found is None if told is None else told in str(found)
+
+
+def test_a_step_in_a_link_is_a_checkpoint():
+    assert PageState.of("?run=demo&step=77") == PageState("demo", 77)
+    assert PageState.of("?step=77&checkpoint=4").checkpoint == 4
 
 
 def _chosen(store, trigger, search="", **given):
