@@ -105,6 +105,24 @@ def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], mon
         assert part in told.err
 
 
+def test_progress_says_what_a_curriculum_leaves_out_as_yet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(output, "_PLAIN_SECONDS", 0.0)
+    with training_progress("tiny") as show:
+        show(replace(STEPS[1], growing="d 3 of 4, n 6 of 12"))
+        show(STEPS[2])
+    assert capsys.readouterr().err.splitlines() == [
+        "training tiny: step 2/3, loss 0.500, over least squares 0.250, d 3 of 4, n 6 of 12, 0:01 left",
+        "training tiny: step 3/3, loss 0.500, over least squares 0.250, 0:00 left",
+    ]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "160")
+    with training_progress("tiny") as show:
+        show(replace(STEPS[1], growing="d 3 of 4"))
+    assert "over least squares 0.250  d 3 of 4" in capsys.readouterr().err
+
+
 MANY = [replace(STEPS[0], n_runs=4, n_done=2), replace(STEPS[2], n_runs=4, n_done=4, engine="graph")]
 
 

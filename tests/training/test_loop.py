@@ -231,6 +231,17 @@ def test_training_does_not_depend_on_the_global_generator(tmp_path: Path):
 # What a run writes
 
 
+def test_progress_says_what_the_curriculum_leaves_out_until_it_is_whole(tmp_path: Path):
+    growing = {"d_start": 1, "d_every": 4, "n_start": 1, "n_every": 2, "n_add": 2}
+    seen: list[Progress] = []
+    train(tiny_run(tmp_path, log_every=1, n_steps=6, **growing), seen.append)
+    early = "d 1 of 2, n 1 of 4"
+    assert [each.growing for each in seen] == [early, early, "d 1 of 2, n 3 of 4", "d 1 of 2, n 3 of 4", "", ""]
+    seen.clear()
+    train(tiny_run(tmp_path, "whole"), seen.append)
+    assert {each.growing for each in seen} == {""}
+
+
 def test_a_finished_run_has_its_checkpoints_metrics_and_status(tmp_path: Path):
     folder = tiny_run(tmp_path)
     seen: list[Progress] = []

@@ -105,18 +105,19 @@ def _bar(name: str) -> Iterator[Show]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}  over least squares {task.fields[excess]}"),
+        TextColumn("loss {task.fields[loss]}  over least squares {task.fields[excess]}{task.fields[growing]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]} left"),
         console=Console(file=sys.stderr),
     )
     with bar:
-        line = bar.add_task(f"training {name}", total=None, loss="–", excess="–", left="–")
+        line = bar.add_task(f"training {name}", total=None, loss="–", excess="–", growing="", left="–")
 
         def show(p: "Progress") -> None:
             loss, excess, left = number(p.loss), number(p.excess), clock(p.seconds_left)
-            told = f"training {name}{_done(p)}"
-            bar.update(line, description=told, completed=p.step, total=p.n_steps, loss=loss, excess=excess, left=left)
+            told, growing = f"training {name}{_done(p)}", p.growing and f"  {p.growing}"
+            bar.update(line, description=told, completed=p.step, total=p.n_steps)
+            bar.update(line, loss=loss, excess=excess, growing=growing, left=left)
 
         yield show
 
@@ -135,7 +136,7 @@ def _plain(name: str) -> Show:
         last = time.monotonic()
         note(
             f"training {name}{_done(p)}: step {p.step}/{p.n_steps}, loss {number(p.loss)}, "
-            f"over least squares {number(p.excess)}, {clock(p.seconds_left)} left"
+            f"over least squares {number(p.excess)}, {p.growing and p.growing + ', '}{clock(p.seconds_left)} left"
         )
 
     return show

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -47,6 +47,7 @@ class Progress:
         engine: What does the updates, and why it is not a faster one.
         n_runs: Runs whose updates are counted together, more than 1 in what ``train_many`` tells.
         n_done: Those of them that are finished or have failed.
+        growing: What of the prompts the curriculum leaves out as yet, such as "d 3 of 4, n 6 of 12"; "" at its end.
     """
 
     step: int
@@ -57,6 +58,7 @@ class Progress:
     engine: str = "eager"
     n_runs: int = 1
     n_done: int = 0
+    growing: str = ""
 
 
 class TrainingFailed(RuntimeError):
@@ -214,7 +216,10 @@ class _Training:
             loss = sum(line["loss"] for line in told) / len(told)
             excesses = [line["excess"] for line in told]
             excess = None if None in excesses else sum(excesses) / len(told)
-            self.report(Progress(step, self.settings.n_steps, loss, excess, seconds_left, started.engine))
+            growing = _growing(self.configs[0], lines[0])
+            self.report(
+                Progress(step, self.settings.n_steps, loss, excess, seconds_left, started.engine, growing=growing)
+            )
         for i in set(self.going) - set(finite):
             loss = lines[i]["loss"]
             what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
@@ -302,6 +307,13 @@ class _Training:
             steps = self.runs[i].checkpoint_steps()
             last, told = steps[-1] if steps else 0, f"{type(error).__name__}: {error}"
             self.runs[i].write_status("failed", last, self.settings.n_steps, told)
+
+
+def _growing(config: RunConfig, line: Mapping[str, Any]) -> str:
+    """Input coordinates and examples in use in a line of metrics, where they are not all that the task has."""
+    shape = config.task.model_shape()
+    parts = [("d", line["d_active"], shape.get("d_input")), ("n", line["n_active"], shape.get("n_context"))]
+    return ", ".join(f"{name} {active} of {whole}" for name, active, whole in parts if active != whole)
 
 
 def _threads_of(run: RunFolder, config: RunConfig) -> int:
