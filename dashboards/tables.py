@@ -149,11 +149,16 @@ def nearness_table(verdict: Mapping[str, Any]) -> Table:
 def _nearness_row(name: str, near: Mapping[str, Any]) -> tuple[str, ...]:
     known = [misfit for misfit in near["misfits"] if misfit is not None]
     nearest = near["lean"] == 0 and not any(near["lean_ci"])
-    lean = "nearest" if nearest else f"{cosine(near['lean'])} {cosine_interval(near['lean_ci'])}"
+    lean = "nearest" if nearest else tell_lean(near)
     values = f"{near['parameter']} {_listed_values(near['values'])}" if near["parameter"] else "the solution"
     layers = near["layers"]
     span = f"{layers[0]} to {layers[-1]}" if layers else "–"
     return (label(name), near["convention"], percent(sum(known) / len(known) if known else None), lean, span, values)
+
+
+def tell_lean(near: Mapping[str, Any]) -> str:
+    """How far the layers lie towards an algorithm, with the interval; that there is no way if both predict the same."""
+    return "the same here" if near["lean"] is None else f"{cosine(near['lean'])} {cosine_interval(near['lean_ci'])}"
 
 
 def _listed_values(values: Sequence[float | None]) -> str:
@@ -173,7 +178,8 @@ def tell_equals(verdict: Mapping[str, Any]) -> str:
 
 NEARNESS_NOTE = (
     "Misfit: mean squared distance of the layers from the nearest points of the algorithm's path, in units of the mean "
-    "squared label. Lean: how far they lie from the nearest algorithm (0) towards this one (1)."
+    "squared label. Lean: how far they lie from the nearest algorithm (0) towards this one (1); where both predict "
+    "the same, no layer is nearer to one of them."
 )
 
 

@@ -54,7 +54,7 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
     """How far the layers lie from the nearest algorithm (0) towards each other one (1).
 
     Whiskers are 95 % bootstrap intervals over prompts; one that passes 0.5 may be as near. An arrow says that it goes
-    on beyond the axis.
+    on beyond the axis. An algorithm that predicts the same as the nearest one has a word instead.
 
     Args:
         verdict: Of an agreement record's reading.
@@ -80,6 +80,7 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
         figure.add_annotation(text=told, **place, showarrow=False, font={"size": 12})
     for name in names:
         _mark_cut(figure, name, nearness[name], low, high, scheme)
+        _mark_same(figure, name, nearness[name], scheme)
     figure.update_layout(
         title={
             "text": "How far do the layers lean towards each algorithm?<br>"
@@ -95,6 +96,7 @@ def lean_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Figu
             "type": "category",
             "categoryorder": "array",
             "categoryarray": [_row_name(name, nearness[name]) for name in reversed(names)],
+            "range": [-0.5, len(names) - 0.5],
             "showgrid": False,
         },
         showlegend=False,
@@ -158,6 +160,20 @@ def _mark_cut(
             showarrow=False,
             xanchor="left" if at == low else "right",
             font={"size": 14, "color": color(name, scheme)},
+        )
+
+
+def _mark_same(figure: go.Figure, name: str, near: Mapping[str, Any], scheme: Scheme) -> None:
+    """A word for an algorithm that predicts the same as the nearest one."""
+    if near["lean"] is None:
+        figure.add_annotation(
+            x=0,
+            y=_row_name(name, near),
+            text="predicts the same here",
+            showarrow=False,
+            xanchor="left",
+            xshift=8,
+            font={"size": 12, "color": color(name, scheme)},
         )
 
 

@@ -80,6 +80,10 @@ def test_one_step_alone_tells_no_two_methods_of_gradients_apart():
     assert "Gradient descent" in str(verdict.reason)
     assert "GD++" in str(verdict.reason)
     assert misfits(verdict)["gd"] == pytest.approx(misfits(verdict)["gd_plus_plus"], rel=1e-6)
+    assert next(iter(verdict.nearness)) == "gd"
+    same = {name for name, near in verdict.nearness.items() if near.lean is None}
+    assert same == {"momentum", "nesterov", "gd_plus_plus"}
+    assert "What would tell" not in str(verdict.reason)
 
 
 @pytest.mark.parametrize("name", ["constructed-newton-8", "constructed-softmax-kernel"])

@@ -1,5 +1,7 @@
 """Where planted layers stand on algorithms' paths, and which of two they are nearer to."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -140,6 +142,21 @@ def test_the_lean_is_the_share_of_the_way_and_noise_does_not_move_it(prefixes, k
     noisy = lean(between + 0.05 * noise, gd, ridge, labels, shares)
     assert noisy.ci[0] < 0.3 < noisy.ci[1]
     assert lean(between, gd, gd, labels, shares).ci == (0.0, 1.0)
+    assert lean(between, gd, gd, labels, shares).same
+    assert not lean(gd.predictions, gd, ridge, labels, shares).same
+
+
+def test_algorithms_that_differ_by_rounding_alone_are_the_same_and_by_more_are_not(prefixes, known, labels, shares):
+    """A single step of gradient descent beside itself and a little more; by float32 beside exact layers."""
+    one = run(prefixes, "gd", [1], relative_step_size=0.9)
+    gd = nearest(one, [path for path in known if path.algorithm == "gd"], labels)["gd"]
+    noise = torch.randn(one.shape, generator=torch.Generator().manual_seed(0), dtype=one.dtype)
+    far = replace(gd, misfits=torch.full_like(gd.misfits, 0.01))
+    for apart, beside, same in ((1e-8, gd, True), (1e-5, gd, False), (1e-6, far, True), (1e-4, far, False)):
+        other = replace(beside, scales=gd.scales * (1 + apart))
+        found = lean(one + 0.1 * noise, beside, other, labels, shares)
+        assert found.same == same, apart
+        assert found.apart == pytest.approx(apart**2 * (one.square().sum() / labels.square().sum()).item(), rel=1e-3)
 
 
 def test_a_sum_of_two_algorithms_is_taken_apart(prefixes, known, labels):

@@ -1,5 +1,6 @@
 """When layers are said to be clearly nearer to one algorithm than to another."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from workbench import baselines
 from workbench.agreement.hypotheses import paths, ridge_losses
 from workbench.agreement.matching import Lean
 from workbench.agreement.sight import Sight
+from workbench.agreement.telling import contest
 from workbench.agreement.verdict import weigh
 from workbench.baselines import Prefixes
 from workbench.batch import RegressionBatch
@@ -66,6 +68,36 @@ def test_layers_that_are_exactly_an_algorithm_are_told_from_one_that_hardly_diff
     assert nearest < other / 100
     assert other < 2e-6
     assert sight.rivals_of(sight.winner) == []
+
+
+def test_algorithms_that_predict_the_same_have_no_lean_and_no_measurement_would_tell_them(prefixes):
+    """One step of gradient descent is one of GD++."""
+    sight = of(prefixes, "gd", 0.02, steps=[1], relative_step_size=0.9)
+    sight = replace(sight, paths=[path for path in sight.paths if path.algorithm != "ridge"])
+    assert (sight.winner, sight.rivals, sight.same) == ("gd", ["gd_plus_plus"], ["gd_plus_plus"])
+    found = weigh(sight)
+    assert found.abstained
+    assert list(found.nearness) == ["gd", "gd_plus_plus"]
+    assert (found.nearness["gd"].lean, found.nearness["gd"].lean_ci) == (0.0, (0.0, 0.0))
+    assert (found.nearness["gd_plus_plus"].lean, found.nearness["gd_plus_plus"].lean_ci) == (None, (None, None))
+    tied = "its layers cannot tell Gradient descent from GD++: they predict the same here"
+    assert str(found.reason).endswith(tied)
+    told = " ".join(found.evidence)
+    assert "GD++ says the same as Gradient descent here" in told
+    assert "towards each other" not in told
+    assert "successive" not in told, "there is one layer alone"
+
+
+def test_beside_one_that_predicts_the_same_another_rival_is_still_to_be_told(prefixes):
+    sight = of(prefixes, "gd", 1.5, steps=[1], relative_step_size=0.9)
+    assert sight.winner == "gd"
+    assert (set(sight.rivals), sight.same) == ({"ridge", "gd_plus_plus"}, ["gd_plus_plus"])
+    told = contest(sight)
+    assert "but not clearly nearer than" in told
+    assert "What would tell: ill-conditioned prompts" in told
+    assert "changes the inputs" not in told
+    assert "successive" not in told
+    assert sight.nearest_first[:2] == ["gd", "gd_plus_plus"]
 
 
 def test_steps_on_a_ridge_loss_are_no_sum_of_two_algorithms(prefixes):

@@ -15,6 +15,7 @@ from tests.helpers import tiny_config, tiny_run
 from workbench import baselines
 from workbench.agreement import layerwise
 from workbench.analyses import agreements
+from workbench.cli.agreement_tables import print_nearness
 from workbench.files import read_json, write_json
 from workbench.opened import open_run
 from workbench.runs import RunFolder
@@ -183,6 +184,15 @@ def test_people_get_tables_and_the_verdict(call: Call, root: Path, words: list[s
         assert f"{layer['error']:.4f}" in answer.out
     for name in reading["trend"]:
         assert re.search(rf"^\s*{name} ", answer.out, re.MULTILINE)
+
+
+def test_a_lean_between_algorithms_that_predict_the_same_is_told_in_words(capsys: pytest.CaptureFixture[str]):
+    near = {"layers": [1], "convention": "as it is", "parameter": "steps", "values": [1.0], "misfits": [0.1]}
+    nearest, same = {**near, "lean": 0.0, "lean_ci": [0.0, 0.0]}, {**near, "lean": None, "lean_ci": [None, None]}
+    print_nearness({"nearness": {"gd": nearest, "momentum": same}})
+    told = capsys.readouterr().out
+    assert re.search(r"Gradient descent .* 0 \(nearest\)", told)
+    assert re.search(r"Momentum .* the same here", told)
 
 
 def test_families_are_chosen_simply_and_the_others_stay_away(call: Call, root: Path):

@@ -15,6 +15,7 @@ from dashboards.figures.layer import layer_figure
 from dashboards.figures.nearness import lean_figure, lean_height, misfit_figure, nearest_of, path_figure
 from dashboards.figures.spectrum import depth_figure, panels_figure, panels_height
 from dashboards.figures.training import training_figure
+from dashboards.tables import nearness_table
 from dashboards.theme import OUTLINE, SCHEMES, color, dash_style, symbol
 from tests.dashboards.made import (
     BEST,
@@ -290,6 +291,19 @@ def test_an_interval_beyond_the_axis_gets_an_arrow_and_does_not_squeeze_the_rest
     arrows = [note for note in figure.layout.annotations if note.text in "◀▶"]
     assert [(note.text, note.x) for note in arrows] == [("◀", low), ("▶", high)]
     assert all(note.y.startswith("Nearest neighbours") for note in arrows)
+
+
+def test_an_algorithm_that_predicts_the_same_is_told_in_its_row_without_point_or_arrow(record):
+    same = with_number(record)["verdict"]
+    same["nearness"]["gd"].update(lean=None, lean_ci=[None, None])
+    figure = lean_figure(same)
+    trace = next(trace for trace in figure.data if trace.name == "Gradient descent")
+    assert list(trace.x) == [None]
+    (row,) = trace.y
+    assert [note.text for note in figure.layout.annotations if note.y == row] == ["predicts the same here"]
+    assert list(figure.layout.yaxis.range) == [-0.5, 3.5], "rows without a point have their place"
+    lean = [title for _, title in nearness_table(same).columns].index("Lean [95 %]")
+    assert [row[lean] for row in nearness_table(same).rows][:2] == ["nearest", "the same here"]
 
 
 def test_a_lean_beyond_its_usual_bounds_is_still_in_the_picture(record):

@@ -93,8 +93,9 @@ class Nearness:
         values: Of it, at each layer.
         misfits: Mean squared distance of each layer from there, in units of the mean squared label.
         progress: Share of the way from nothing to least squares, or to speaking at all, that is behind each layer.
-        lean: How far the layers lie from the nearest algorithm of all (0) towards this one (1).
-        lean_ci: 95% bootstrap interval of that over prompts.
+        lean: How far the layers lie from the nearest algorithm of all (0) towards this one (1); None if both predict
+            the same there, so that there is no way from one to the other.
+        lean_ci: 95% bootstrap interval of that over prompts; of None then.
     """
 
     layers: tuple[int, ...]
@@ -103,8 +104,8 @@ class Nearness:
     values: tuple[float, ...]
     misfits: tuple[float, ...]
     progress: tuple[float, ...]
-    lean: float
-    lean_ci: tuple[float, float]
+    lean: float | None
+    lean_ci: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,21 @@ class Sight:
         return [name for name in self._near if self.are_kin(name)]
 
     @cached_property
+    def same(self) -> list[str]:
+        """Algorithms that predict the same as the nearest one where the layers stand."""
+        return [name for name, found in self.leans.items() if found.same]
+
+    @cached_property
+    def nearest_first(self) -> list[str]:
+        """All algorithms by misfit, but of those that predict the same as the nearest one this one first."""
+        same = {self.winner, *self.same}
+
+        def place(name: str) -> tuple[float, bool]:
+            return self.matches[self.winner if name in same else name].misfit, name != self.winner
+
+        return sorted(self.matches, key=place)
+
+    @cached_property
     def _near(self) -> list[str]:
         return self.rivals_of(self.winner, self.leans)
 

@@ -1,6 +1,7 @@
 """What a verdict says in words, and the numbers beside it."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 from workbench.agreement.matching import Lean, Match
@@ -45,10 +46,27 @@ def equals(sight: Sight) -> tuple[str, ...]:
     return (*names, *(_KIN[name] for name in sight.kin))
 
 
-def decides(sight: Sight) -> str:
-    """Which measurement would tell the nearest algorithm from its rivals."""
-    told = "; ".join(dict.fromkeys(_DECIDES[r] for r in (sight.winner, *sight.rivals) if r in _DECIDES))
+def contest(sight: Sight) -> str:
+    """What the nearest algorithm cannot be told from, and what would tell."""
+    name, misfit = label(sight.winner), percent(sight.best.misfit)
+    head = f"{name} is nearest (misfit {misfit} of the labels' square), but"
+    if set(sight.rivals) <= set(sight.same):
+        return f"{head} its layers cannot tell {name} from {_listed(sight.rivals, 'or')}: they predict the same here"
+    told = ", ".join(f"{label(r)} ({percent(sight.matches[r].misfit)})" for r in sight.rivals)
+    shared = f": of the rest, successive layers share {percent(sight.alike)}" if len(sight.speaking) > 1 else ""
+    return f"{head} not clearly nearer than {told}, beside what no algorithm explains{shared}{_decides(sight)}"
+
+
+def _decides(sight: Sight) -> str:
+    """Which measurement would tell the nearest algorithm from its rivals, but for those that predict the same."""
+    asked = (sight.winner, *(rival for rival in sight.rivals if rival not in sight.same))
+    told = "; ".join(dict.fromkeys(_DECIDES[r] for r in asked if r in _DECIDES))
     return f". What would tell: {told}" if told else ""
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    *others, end = map(label, names)
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def advance(sight: Sight) -> Advance | None:
@@ -101,19 +119,36 @@ def evidence(sight: Sight, nulls: Nulls) -> tuple[str, ...]:
     """The facts behind a verdict, one sentence each."""
     name = label(sight.winner)
     silent = [str(i) for i in range(len(sight.layers)) if i not in sight.speaking]
-    near = ", ".join(f"{label(each)} {percent(match.misfit)}" for each, match in sight.matches.items())
-    leans = ", ".join(
-        f"{label(each)} {found.share:.2f} [{found.ci[0]:.2f}, {found.ci[1]:.2f}]" for each, found in sight.leans.items()
-    )
+    near = ", ".join(f"{label(each)} {percent(sight.matches[each].misfit)}" for each in sight.nearest_first)
     return (
         f"Layers that say nothing yet: {', '.join(silent) or 'none'}.",
         f"Mean squared distance to the nearest point of each algorithm's path, of the labels' square: {near}.",
-        f"How far the layers lie from {name} (0) towards each other algorithm (1): {leans}.",
-        f"Of what {name} leaves of the layers, successive ones share {percent(sight.alike)}; 0% would be noise.",
+        *_of_leans(sight),
+        *_of_the_rest(sight),
         f"Of what the layers say, {name} explains {percent(sight.skill)}; having seen the prompt before instead, "
         f"{percent(sight.chance)}.",
         *_of_nulls(sight, nulls),
     )
+
+
+def _of_leans(sight: Sight) -> list[str]:
+    name, leans = label(sight.winner), {each: found for each, found in sight.leans.items() if not found.same}
+    told = ", ".join(
+        f"{label(each)} {found.share:.2f} [{found.ci[0]:.2f}, {found.ci[1]:.2f}]" for each, found in leans.items()
+    )
+    towards = [f"How far the layers lie from {name} (0) towards each other algorithm (1): {told}."] if told else []
+    if not sight.same:
+        return towards
+    say = "says" if len(sight.same) == 1 else "say"
+    return [*towards, f"{_listed(sight.same, 'and')} {say} the same as {name} here, so that no layer is nearer to one."]
+
+
+def _of_the_rest(sight: Sight) -> list[str]:
+    """What successive layers share of it; of one layer alone there is nothing to say."""
+    if len(sight.speaking) < 2:
+        return []
+    shared = f"successive ones share {percent(sight.alike)}; 0% would be noise"
+    return [f"Of what {label(sight.winner)} leaves of the layers, {shared}."]
 
 
 def _of_nulls(sight: Sight, nulls: Nulls) -> list[str]:
@@ -129,10 +164,12 @@ def _of_null(name: str, null: Sight, algorithm: str) -> str:
 def nearness(sight: Sight) -> dict[str, Nearness]:
     """Where the layers stand on the path of every algorithm."""
     speaking = tuple(sight.speaking)
-    return {name: _near(match, speaking, sight.leans.get(name)) for name, match in sight.matches.items()}
+    return {name: _near(sight.matches[name], speaking, sight.leans.get(name)) for name in sight.nearest_first}
 
 
 def _near(match: Match, layers: tuple[int, ...], found: Lean | None) -> Nearness:
+    share, ci = (0.0, (0.0, 0.0)) if found is None else (found.share, found.ci)
+    same = found is not None and found.same
     return Nearness(
         layers=layers,
         convention=match.path.convention,
@@ -140,8 +177,8 @@ def _near(match: Match, layers: tuple[int, ...], found: Lean | None) -> Nearness
         values=match.values,
         misfits=tuple(match.misfits.tolist()),
         progress=tuple(match.progress.tolist()),
-        lean=0.0 if found is None else found.share,
-        lean_ci=(0.0, 0.0) if found is None else found.ci,
+        lean=None if same else share,
+        lean_ci=(None, None) if same else ci,
     )
 
 

@@ -3,7 +3,7 @@
 from workbench.agreement.nulls import NO_NULLS, Nulls
 from workbench.agreement.record import Verdict
 from workbench.agreement.sight import GRADIENT, SKILL, Sight
-from workbench.agreement.telling import advance, coarse, decides, equals, evidence, label, nearness, percent, seen
+from workbench.agreement.telling import advance, coarse, contest, equals, evidence, label, nearness, percent, seen
 
 BLEND, BLEND_GAIN = 0.8, 1e-3
 """Misfit of a sum of two algorithms, as a share of the best single one's and this much of the labels' square less, from
@@ -118,12 +118,7 @@ def _doubt(sight: Sight) -> str:
     if sight.skill < SKILL:
         return f"even the nearest algorithm, {name}, explains only {percent(sight.skill)} of what the layers say"
     if sight.rivals:
-        told = ", ".join(f"{label(r)} ({percent(sight.matches[r].misfit)})" for r in sight.rivals)
-        return (
-            f"{name} is nearest (misfit {percent(best.misfit)} of the labels' square), but not clearly nearer than "
-            f"{told}, beside what no algorithm explains: of the rest, successive layers share {percent(sight.alike)}"
-            + decides(sight)
-        )
+        return contest(sight)
     if sight.behind > STEP_BACK:
         return f"a later layer stands {percent(sight.behind)} of the way behind an earlier one on the path of {name}"
     rise = (best.progress.max() - best.progress.min()).item()

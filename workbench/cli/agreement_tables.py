@@ -91,7 +91,7 @@ def _nearness_row(name: str, near: Mapping[str, Any]) -> list[str]:
 
 def _lean(near: Mapping[str, Any]) -> str:
     if near["lean"] is None:
-        return "–"
+        return "the same here"
     if not any(near["lean_ci"]):
         return "0 (nearest)"
     low, high = near["lean_ci"]
