@@ -203,10 +203,14 @@ def misfit_figure(verdict: Mapping[str, Any], scheme: Scheme = "light") -> go.Fi
             hovertemplate="%{hovertext}<extra></extra>",
         )
     figure.update_layout(
-        title={"text": "How far is each layer from each algorithm?"},
+        title={
+            "text": "How far is each layer from each algorithm?<br>"
+            "<sup>misfit: mean squared distance, of the labels' square</sup>"
+        },
+        margin={"t": 84},
         xaxis=_layers_axis([layer for near in nearness.values() for layer in near["layers"]]),
         yaxis={
-            "title": {"text": "Misfit, % of the labels' square, log"},
+            "title": {"text": "Misfit, %, log"},
             **log_axis(*log_range([None if v is None else 100 * v for v in drawn], room_below=1.6)),
         },
         legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
